@@ -1,0 +1,83 @@
+"""What a discovery ends in: the values that flow from the network to the keeper.
+
+Source: RFC 8461 section 3 (discovery), RFC 8460 section 4.3.2 (result types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from .policy import Policy
+
+
+class Stage(StrEnum):
+    """One step on the way from a domain to the answer, in their order."""
+
+    RECORD = "record"
+    ADDRESS = "address"
+    TLS = "tls"
+    HTTP = "http"
+    POLICY = "policy"
+    DANE = "dane"
+    ANSWER = "answer"
+
+
+class ResultType(StrEnum):
+    """RFC 8460 section 4.3.2.2: how a policy failed."""
+
+    FETCH_ERROR = "sts-policy-fetch-error"
+    INVALID = "sts-policy-invalid"
+    WEBPKI_INVALID = "sts-webpki-invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A valid policy, fetched over verified HTTPS."""
+
+    record_id: str  # the id of the TXT record, or the known one if it could not be read
+    policy: Policy
+    fetched_at: float  # UTC seconds since 1970: when the fetch began
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The TXT record was read and its id asks for no fetch now; it proves nothing more."""
+
+    record_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The domain has no usable TXT record: none, more than one, or an invalid one."""
+
+    reason: str
+    ttl: float  # seconds DNS lets us remember it: the SOA minimum, or the records' TTL
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A record, but no valid policy behind it."""
+
+    record_id: str  # the id that was tried
+    stage: Stage
+    result_type: ResultType
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DnsFailed:
+    """DNS did not say whether there is a record."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Found | Unchanged | Absent | Failed | DnsFailed
+
+Note: TypeAlias = Callable[[Stage, str], None]  # told what was seen at a stage; the receiver takes the time
+
+
+def no_note(stage: Stage, seen: str) -> None:
+    """The Note of those who do not ask."""

@@ -1,0 +1,1 @@
+"""The asyncio daemon: owns all state that changes."""

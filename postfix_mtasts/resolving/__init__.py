@@ -1,0 +1,1 @@
+"""Blocking use cases without shared state: daemon, query and warm call the same ones."""
