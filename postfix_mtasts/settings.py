@@ -2,8 +2,8 @@
 
 Frozen values only: reading YAML is configfile.py's work. Durations are
 seconds (float) here; in the file they are 250ms, 30s, 5m, 12h, 7d or plain
-seconds. `setting(...)` holds default, help text and permitted range in one
-place; the manual and `config show` are checked against it.
+seconds. `setting(...)` holds default, kind, help text and permitted range in
+one place: configfile.py reads by it, and the manual is checked against it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,26 @@ DEFAULT_DIRECTORY = "/var/lib/postfix-mtasts"
 SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3600.0, 86400.0
 
 
-def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A dataclass field with its help text and limits (low, high, choices, kind) as metadata."""
-    return field(default=default, metadata={"help": help, **limits})
+def setting(default: Any, help: str, *, kind: str, **limits: Any) -> Any:
+    """A dataclass field; its kind, help text and limits (low, high, choices) are its metadata.
+
+    kind is one of bool, int, duration, choice, path, ca_file, group, mode, inet,
+    listen (a list of addresses), servers (a list of resolvers), maps.
+    """
+    metadata = {"help": help, "kind": kind, **limits}
+    if isinstance(default, Mapping):  # Python 3.11 takes no mapping proxy for an immutable default
+        return field(default_factory=lambda: default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class MapSettings:
     """How one map's answers look; the map is the last word of the main.cf line."""
 
-    dane: bool = setting(False, "leave domains with usable DANE to DANE; for sites at level dane")
-    tlsrpt: bool = setting(False, "add the STS attributes that Postfix 3.10 and later report and enforce by")
+    dane: bool = setting(False, "leave domains with usable DANE to DANE; for sites at level dane", kind="bool")
+    tlsrpt: bool = setting(
+        False, "add the STS attributes that Postfix 3.10 and later report and enforce by", kind="bool"
+    )
 
 
 DEFAULT_MAPS: Mapping[str, MapSettings] = MappingProxyType(
@@ -46,10 +55,10 @@ DEFAULT_MAPS: Mapping[str, MapSettings] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    backend: str = setting("diskcache", "where policies are kept", choices=("diskcache",))
+    backend: str = setting("diskcache", "where policies are kept", kind="choice", choices=("diskcache",))
     directory: str = setting(DEFAULT_DIRECTORY, "the store's directory, mode 0700", kind="path")
     negative_limit: int = setting(
-        100_000, "domains without a policy that are remembered, in memory only", low=0, high=10_000_000
+        100_000, "domains without a policy that are remembered, in memory only", kind="int", low=0, high=10_000_000
     )
 
 
@@ -58,38 +67,47 @@ class DnsSettings:
     servers: tuple[str, ...] = setting(
         (), "resolvers as ADDRESS:PORT; empty means /etc/resolv.conf, read again when it changes", kind="servers"
     )
-    timeout: float = setting(5 * SECOND, "for one name, retries included", low=0.1, high=60.0)
+    timeout: float = setting(5 * SECOND, "for one name, retries included", kind="duration", low=0.1, high=60.0)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchSettings:
-    timeout: float = setting(60 * SECOND, "for one policy, from connect to the last byte", low=0.1, high=600.0)
-    parallel: int = setting(256, "fetches under way at once", low=1, high=4096)
-    ca_file: str | None = setting(None, "trusted CA certificates (PEM); null means the system's", kind="path")
+    timeout: float = setting(
+        60 * SECOND, "for one policy, from connect to the last byte", kind="duration", low=0.1, high=600.0
+    )
+    parallel: int = setting(256, "fetches under way at once", kind="int", low=1, high=4096)
+    ca_file: str | None = setting(None, "trusted CA certificates (PEM); null means the system's", kind="ca_file")
     allow_private_addresses: bool = setting(
-        False, "let a policy host be at a loopback, private or link-local address"
+        False, "let a policy host be at a loopback, private or link-local address", kind="bool"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LookupSettings:
-    wait: float = setting(15 * SECOND, "the longest that Postfix waits for an unknown domain", low=0.0, high=90.0)
+    wait: float = setting(
+        15 * SECOND, "the longest that Postfix waits for an unknown domain", kind="duration", low=0.0, high=90.0
+    )
     negative_ttl: float = setting(
         10 * MINUTE,
         "how long the absence of a record is remembered at most; a shorter SOA minimum wins, but never under 60s",
+        kind="duration",
         low=0.0,
         high=7 * DAY,
     )
-    failure_ttl: float = setting(5 * MINUTE, "a failed fetch is not repeated earlier", low=0.0, high=7 * DAY)
+    failure_ttl: float = setting(
+        5 * MINUTE, "a failed fetch is not repeated earlier", kind="duration", low=0.0, high=7 * DAY
+    )
     on_dns_failure: str = setting(
-        "skip", "skip: answer as if there were no policy; defer: TEMP", choices=("skip", "defer")
+        "skip", "skip: answer as if there were no policy; defer: TEMP", kind="choice", choices=("skip", "defer")
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshSettings:
-    recheck: float = setting(5 * MINUTE, "how long a record id is believed", low=0.1, high=7 * DAY)
-    interval: float = setting(1 * DAY, "every stored policy is fetched again this often", low=1.0, high=31 * DAY)
+    recheck: float = setting(5 * MINUTE, "how long a record id is believed", kind="duration", low=0.1, high=7 * DAY)
+    interval: float = setting(
+        1 * DAY, "every stored policy is fetched again this often", kind="duration", low=1.0, high=31 * DAY
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +119,10 @@ class MetricsSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    level: str = setting("info", "the least severe lines written", choices=("debug", "info", "warning", "error"))
-    format: str = setting("text", "text: key=value; json: one object a line", choices=("text", "json"))
+    level: str = setting(
+        "info", "the least severe lines written", kind="choice", choices=("debug", "info", "warning", "error")
+    )
+    format: str = setting("text", "text: key=value; json: one object a line", kind="choice", choices=("text", "json"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Policy + DANE + map -> what Postfix is told, and why. (interface; being written)"""
+"""What to tell Postfix of a domain, and why: the value between deciding and answering.
+
+resolving/answering.py makes verdicts, answer.py puts them into Postfix's words.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from .policy import Policy
 
 
 class Kind(StrEnum):
+    """The five things that Postfix can be told."""
+
     SECURE = "secure"  # OK secure match=...
     DANE_ONLY = "dane-only"  # OK dane-only
     NOTFOUND = "notfound"
@@ -23,4 +28,4 @@ class Verdict:
     kind: Kind
     reason: str  # one sentence; what TEMP and PERM send, and logs and `query` show
     lasts: float  # seconds from now
-    policy: Policy | None = None  # with SECURE
+    policy: Policy | None = None  # with SECURE, and only then

@@ -1,0 +1,49 @@
+# For a fresh Debian 12 or 13 machine with python3 and make:
+#
+#   make run    the daemon, built-in defaults, 127.0.0.1:8462, in the foreground
+#   make test   install what the tests need, check the code, run all tests
+#
+# PYTHON=python3.13 make test takes another Python. As root, `make test` also
+# installs Debian's servers and tests against them, in namespaces of its own.
+
+PYTHON = python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')
+VENV = .venv
+BIN = $(VENV)/bin
+
+# command:package, for tests/integration and the manual pages
+SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light postmap:postfix ip:iproute2 faketime:faketime groff:groff
+
+run: $(VENV)/installed-run
+	exec $(BIN)/postfix-mtasts daemon
+
+test: lint
+	if [ "$$(id -u)" = 0 ]; then tests/support/apt-install $(SERVERS); fi
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -X dev -W error -m pytest --cov=postfix_mtasts
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage* .*_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The virtual environment is made anew for another Python, and what is in it is
+# installed again when setup.cfg changes.
+$(VENV)/$(VERSION):
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || tests/support/apt-install nothing:$(notdir $(PYTHON))-venv
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+$(VENV)/installed-run: $(VENV)/$(VERSION) setup.cfg setup.py
+	$(BIN)/pip install -q --use-pep517 -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
+	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
+	touch $@
+
+.PHONY: run test lint clean

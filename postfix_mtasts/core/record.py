@@ -1,0 +1,77 @@
+"""The TXT record at _mta-sts.DOMAIN (RFC 8461 section 3.1).
+
+Bytes of the TXT records in, the one record's id out. Asking DNS, joining a
+record's strings and following aliases is adapters/dns.py's work.
+
+Rule 1: only records that begin with "v=STSv1", blanks or tabs, ";" count.
+        Anything else at the name belongs to somebody else.
+Rule 2: with two such records, or with a malformed one, there is no record
+        (section 3.1): which of them the domain means must not be guessed.
+
+Nothing here takes more than time proportional to the records' size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import RecordError
+
+_BEGIN = re.compile(rb"v=STSv1[ \t]*;")  # sts-version, *WSP ";"
+_FIELD = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})=[!-:<>-~]+")  # sts-ext-name "=" sts-ext-value
+_ID = re.compile(rb"[A-Za-z0-9]{1,32}")
+
+_SHOWN = 60  # bytes of a remote value in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The one valid record of a domain."""
+
+    id: str  # 1 to 32 letters and digits; another id means another policy
+
+
+def select_record(texts: Sequence[bytes]) -> Record | None:
+    """Return the domain's record, or None where no TXT record is an MTA-STS one.
+
+    Args:
+        texts: each TXT record's strings, joined without blanks.
+
+    Raises: RecordError, if there are several, or if the one is malformed.
+    Source: RFC 8461 section 3.1.
+    """
+    records = [text for text in texts if _BEGIN.match(text)]
+    if not records:
+        return None
+    if len(records) > 1:
+        raise RecordError(f"{len(records)} TXT records begin with v=STSv1; there must be one (RFC 8461 section 3.1)")
+    return Record(_read_id(records[0]))
+
+
+def _read_id(record: bytes) -> str:
+    fields = [field.strip(b" \t") for field in record.split(b";")]
+    if not fields[-1]:  # the last ";" may be left out
+        fields.pop()
+    ids = []
+    for field in fields[1:]:
+        match = _FIELD.fullmatch(field)
+        if match is None:
+            raise _malformed(f"field {_show(field)} is not name=value" if field else "empty field between two ';'")
+        if match[1] == b"id":
+            ids.append(field[3:])
+    if len(ids) != 1:
+        raise _malformed(f"{len(ids)} id fields; there must be one" if ids else "no id field")
+    if not _ID.fullmatch(ids[0]):
+        raise _malformed(f"id {_show(ids[0])} is not 1 to 32 letters and digits")
+    return ids[0].decode("ascii")
+
+
+def _malformed(problem: str) -> RecordError:
+    return RecordError(f"TXT record: {problem} (RFC 8461 section 3.1)")
+
+
+def _show(value: bytes) -> str:
+    """The value's first bytes in quotes, as visible ASCII."""
+    return repr(value[:_SHOWN])[1:] + ("..." if len(value) > _SHOWN else "")

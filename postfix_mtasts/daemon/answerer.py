@@ -1,0 +1,58 @@
+"""From a request's payload to its reply frame: map, key, verdict, text.
+
+The one place where ready frames are made. Everything here costs
+microseconds; what has to wait for the network waits in the keeper.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from ..core import netstring, socketmap
+from ..core.answer import reply_frame
+from ..core.names import NextHop, NoDomain, parse_key
+from ..core.quoting import KV
+from ..core.verdict import Kind, Verdict
+from ..settings import MapSettings
+from .counts import Counts
+from .frames import Frames
+from .keeper import Keeper
+
+log = logging.getLogger(__name__)
+
+NO_MAP = "no-map"  # the label of requests on maps that are not configured: theirs is anybody's text
+
+
+class Answerer:
+    def __init__(self, keeper: Keeper, frames: Frames, counts: Counts) -> None:
+        self._keeper, self._frames, self._counts = keeper, frames, counts
+        self.maps: Mapping[str, MapSettings] = {}
+
+    def answer(self, payload: bytes, later: Callable[[bytes], None]) -> bytes | None:
+        """The reply frame for a request, or None: then *later* is called with it, once."""
+        request = socketmap.parse_request(payload)
+        settings = self.maps.get(request.map) if request is not None else None
+        if request is None or settings is None:
+            what = "the request names no map" if request is None else f"no map {request.map!r} is configured"
+            self._counts.lookups(NO_MAP, Kind.PERM)[0] += 1
+            return socketmap.perm(f"{what}; configured are {', '.join(self.maps)}")
+        hop = parse_key(request.key)
+        if isinstance(hop, NoDomain):
+            verdict: Verdict | None = Verdict(Kind.NOTFOUND, hop.reason, float("inf"))
+            return self._reply(payload, request.map, settings, "", verdict)
+        verdict = self._keeper.lookup(
+            hop, settings.dane, lambda found: later(self._reply(payload, request.map, settings, hop.domain, found))
+        )
+        if verdict is None:
+            return None
+        return self._reply(payload, request.map, settings, hop.domain, verdict)
+
+    def _reply(self, payload: bytes, map_name: str, settings: MapSettings, domain: str, verdict: Verdict) -> bytes:
+        reply = reply_frame(verdict, domain, settings.tlsrpt)
+        counter = self._counts.lookups(map_name, verdict.kind)
+        counter[0] += 1
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("lookup %s", KV(map=map_name, domain=domain, answer=verdict.kind, reason=verdict.reason))
+        self._frames.add(netstring.encode(payload), reply, counter, verdict.lasts)
+        return reply

@@ -1,0 +1,43 @@
+"""Ready reply frames under request frames: the answer is made once, not each time Postfix asks.
+
+A netstring allows no leading zeros, so the bytes of a request are unique and
+are themselves the key. Nothing here is ever found out to be stale: the whole
+table is emptied when any answer changes, at a reload, when it is full, and
+regularly; what ends sooner than the next emptying is not taken in at all.
+"""
+
+from __future__ import annotations
+
+import time
+
+BYTE_LIMIT = 64 << 20  # request and reply bytes held
+REQUEST_LIMIT = 300  # bytes of a request frame: any real key, and no attacker's
+OVERHEAD = 200  # bytes of memory an entry takes beside its two frames, about
+
+Counter = list[int]  # one number, counted up by the answer path
+
+
+class Frames:
+    """The table; `ready` is looked up by the answer path itself."""
+
+    def __init__(self, period: float) -> None:
+        self.ready: dict[bytes, tuple[bytes, Counter]] = {}
+        self._bytes = 0
+        self.period = period  # seconds between two emptyings
+        self._emptied_at = time.monotonic()
+
+    def empty(self) -> None:
+        """Forget every frame: an answer changed, or the time has come."""
+        self.ready.clear()  # the dict itself stays: connections hold it
+        self._bytes = 0
+        self._emptied_at = time.monotonic()
+
+    def add(self, request: bytes, reply: bytes, counter: Counter, lasts: float) -> None:
+        """Keep *reply* for *request* if it holds for *lasts* seconds, past the next emptying."""
+        if len(request) > REQUEST_LIMIT or time.monotonic() + lasts < self._emptied_at + self.period:
+            return
+        size = len(request) + len(reply) + OVERHEAD
+        if self._bytes + size > BYTE_LIMIT:
+            self.empty()
+        self.ready[request] = reply, counter
+        self._bytes += size

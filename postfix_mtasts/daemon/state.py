@@ -1,0 +1,93 @@
+"""What the keeper holds of a domain. Changed on the event loop only.
+
+Times named *_at are seconds of the monotonic clock: a wall clock that jumps
+must neither prolong nor shorten what only this process remembers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ..core.entry import Entry, Trouble
+from ..core.names import Domain
+from ..core.verdict import Verdict
+
+FAILURE_MEMORY = 86_400.0  # seconds a failed fetch is remembered, beyond failure_ttl
+
+
+class Held:
+    """A stored policy and what this process knows of it."""
+
+    __slots__ = ("checked_at", "entry", "expired_at", "retry_at", "tried_id", "trouble")
+
+    def __init__(self, entry: Entry, checked_at: float) -> None:
+        self.entry = entry
+        self.checked_at = checked_at  # when the last reading of the record began
+        self.trouble: Trouble | None = None  # failed fetches in a row, since the policy in force
+        self.retry_at = 0.0  # no fetch earlier, for recheck and refresher alike
+        self.tried_id: str | None = None  # the id whose fetch failed last
+        self.expired_at: float | None = None  # when this process first saw it expired
+
+
+@dataclass(slots=True)
+class Negative:
+    """No policy, as a verdict that may be repeated until *until*."""
+
+    verdict: Verdict
+    until: float
+    failed_at: float | None  # when the last fetch failed, if it did
+
+
+class Negatives:
+    """The domains without a policy, at most *limit*: the longest unchanged go first."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._items: OrderedDict[Domain, Negative] = OrderedDict()
+
+    def get(self, domain: Domain) -> Negative | None:
+        return self._items.get(domain)
+
+    def set(self, domain: Domain, negative: Negative) -> None:
+        self._items.pop(domain, None)
+        self._items[domain] = negative
+        self.trim()
+
+    def pop(self, domain: Domain) -> Negative | None:
+        return self._items.pop(domain, None)
+
+    def trim(self) -> None:
+        while len(self._items) > self.limit:
+            self._items.popitem(last=False)
+
+    def items(self) -> Iterator[tuple[Domain, Negative]]:
+        return iter(self._items.items())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def failed_lately(self, domain: Domain, now: float) -> bool:
+        """Whether the fetch before this one failed, within a day."""
+        negative = self._items.get(domain)
+        return negative is not None and negative.failed_at is not None and now < negative.failed_at + FAILURE_MEMORY
+
+
+Waiter = Callable[["Flight"], None]
+
+
+class Flight:
+    """The one piece of work under way for a domain, whoever asked for it."""
+
+    __slots__ = ("began_at", "domain", "late", "timer", "verdict", "void", "waiters")
+
+    def __init__(self, domain: Domain, began_at: float) -> None:
+        self.domain = domain
+        self.began_at = began_at
+        self.waiters: list[Waiter] = []  # lookups, the refresher, `cache refresh`: called once, at the end or when late
+        self.timer: asyncio.TimerHandle | None = None
+        self.late: Verdict | None = None  # lookup.wait is over: what lookups are told meanwhile
+        self.verdict: Verdict | None = None  # how it ended, if not in a policy
+        self.void = False  # the domain was forgotten meanwhile: the outcome counts for nothing

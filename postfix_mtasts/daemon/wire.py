@@ -1,0 +1,55 @@
+"""What the daemon and its worker processes say to each other: one JSON object a line.
+
+    job     {"n": 7, "job": "discover", "domain": D, "avoid": [id, ...], "refetch_as": id or null}
+            {"n": 8, "job": "dane", "domain": D, "port": 25}
+    answer  {"n": 7, "found": {...}} and so on, one of the outcomes' names
+            {"n": 8, "dane": {...}}
+            {"n": 9, "bug": "TypeError at discovery.py:40: ..."}
+    counts  {"counts": [["TXT", "noerror", 3], ...]}: DNS queries since the last line
+
+The worker parses hostile bytes, so the daemon takes nothing from it unread:
+a policy comes as text and is parsed again here, in microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ..core.outcome import Absent, DnsFailed, Failed, Found, Outcome, ResultType, Stage, Unchanged
+from ..core.policy import parse_policy
+
+
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    match outcome:
+        case Found():
+            return {
+                "found": {
+                    "record_id": outcome.record_id,
+                    "text": outcome.policy.text,
+                    "fetched_at": outcome.fetched_at,
+                }
+            }
+        case Unchanged():
+            return {"unchanged": asdict(outcome)}
+        case Absent():
+            return {"absent": asdict(outcome)}
+        case Failed():
+            return {"failed": asdict(outcome)}
+        case DnsFailed():
+            return {"dnsfailed": asdict(outcome)}
+
+
+def outcome_from_json(answer: dict[str, Any]) -> Outcome:
+    """Raises: KeyError, TypeError, ValueError or InputError where the worker is not to be believed."""
+    if (found := answer.get("found")) is not None:
+        return Found(str(found["record_id"]), parse_policy(found["text"].encode()), float(found["fetched_at"]))
+    if (absent := answer.get("absent")) is not None:
+        return Absent(str(absent["reason"]), float(absent["ttl"]))
+    if (failed := answer.get("failed")) is not None:
+        return Failed(
+            str(failed["record_id"]), Stage(failed["stage"]), ResultType(failed["result_type"]), str(failed["reason"])
+        )
+    if (unchanged := answer.get("unchanged")) is not None:
+        return Unchanged(str(unchanged["record_id"]))
+    return DnsFailed(str(answer["dnsfailed"]["reason"]))

@@ -1,0 +1,44 @@
+"""From what is known of a domain to the verdict: the same for the daemon and for `query`.
+
+Source: RFC 8461 section 5; section 2 for DANE, which MTA-STS never overrides.
+"""
+
+from __future__ import annotations
+
+from ..core.dane import DaneStatus
+from ..core.outcome import Absent, DnsFailed, Failed
+from ..core.policy import Mode, Policy
+from ..core.verdict import Kind, Verdict
+from ..settings import LookupSettings
+
+DNS_FAILURE_LASTS = 30.0  # seconds, then DNS is asked again
+NEGATIVE_LEAST = 60.0  # seconds, however small the SOA minimum
+
+
+def of_policy(policy: Policy, lasts: float, dane: tuple[DaneStatus, str] | None) -> Verdict:
+    """The verdict for a policy in force for *lasts* seconds.
+
+    Args:
+        dane: status and reason on a map with dane, else None.
+    """
+    if policy.mode is not Mode.ENFORCE:
+        return Verdict(Kind.NOTFOUND, f"the policy's mode is {policy.mode}", lasts)
+    if dane is not None and dane[0] is DaneStatus.USABLE:
+        return Verdict(Kind.DANE_ONLY, dane[1], lasts)
+    if dane is not None and dane[0] is DaneStatus.UNKNOWN:
+        return Verdict(Kind.TEMP, dane[1], lasts)
+    return Verdict(Kind.SECURE, "the policy's mode is enforce", lasts, policy)
+
+
+def of_failure(outcome: Absent | Failed | DnsFailed, settings: LookupSettings) -> Verdict:
+    """The verdict where no policy is known; it lasts as long as it is to be remembered."""
+    match outcome:
+        case Absent():
+            lasts = min(settings.negative_ttl, max(NEGATIVE_LEAST, outcome.ttl))
+            return Verdict(Kind.NOTFOUND, outcome.reason, lasts)
+        case Failed():
+            reason = f"{outcome.result_type}: {outcome.reason}"
+            return Verdict(Kind.NOTFOUND, reason, settings.failure_ttl)
+        case DnsFailed():
+            kind = Kind.TEMP if settings.on_dns_failure == "defer" else Kind.NOTFOUND
+            return Verdict(kind, outcome.reason, DNS_FAILURE_LASTS)

@@ -1,0 +1,133 @@
+"""What DNS says of DANE for a domain's MX hosts (RFC 7672 sections 2.1 and 2.2).
+
+Questions in their order, and which of them need not be asked; what the
+answers mean together is core/dane.py's. It blocks, keeps nothing, and never
+raises one of our errors: an answer that cannot be had is a fact too.
+
+An insecure MX set costs one query, a host with an insecure address no TLSA
+query: name servers of unsigned zones are known to fail on those (2.2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ..core.dane import DaneFacts, DaneStatus, HostFacts, host_status
+from ..core.dnsdata import DnsAnswer
+from ..core.names import Domain
+from ..core.outcome import Note, Stage, no_note
+from ..errors import DnsError
+from .sources import Dns
+
+HOST_LIMIT = 16  # MX hosts asked about, by preference; a domain must not make us ask without end
+NAME_LIMIT = 253  # characters of a domain name without its final dot
+
+T = TypeVar("T")
+
+
+def facts(domain: Domain, port: int, dns: Dns, note: Note = no_note) -> DaneFacts:
+    """Ask for the MX set of *domain*, its hosts' addresses and their TLSA records at *port*.
+
+    At most 1 + 4 * HOST_LIMIT queries, one after the other.
+    """
+    reading = _Reading(port, dns)
+    try:
+        mx, detail, names = reading.mx(domain)
+    except DnsError as error:
+        mx, detail, names = DaneStatus.UNKNOWN, f"the MX set of {domain} cannot be had: {error}", ()
+    if mx is not DaneStatus.USABLE:
+        note(Stage.DANE, detail)
+    hosts = []
+    for name in names:
+        host = reading.host(name)
+        note(Stage.DANE, f"{host.name}: {host.state}, {host.detail}")
+        hosts.append(host)
+    return DaneFacts(mx, detail, tuple(hosts), reading.ttl)
+
+
+class _Reading:
+    """The questions for one domain, and the smallest TTL seen. Each method raises DnsError unless it says otherwise."""
+
+    def __init__(self, port: int, dns: Dns) -> None:
+        self.port, self.dns = port, dns
+        self.ttl = float("inf")
+
+    def ask(self, question: Callable[[str], DnsAnswer[T]], name: str) -> DnsAnswer[T]:
+        answer = question(name)
+        self.ttl = min(self.ttl, answer.ttl)
+        return answer
+
+    def mx(self, domain: Domain) -> tuple[DaneStatus, str, Sequence[str]]:
+        """What the MX set decides by itself, why, and the hosts to ask about where it decides nothing."""
+        answer = self.ask(self.dns.mx, domain)
+        if not answer.secure:
+            return DaneStatus.UNUSABLE, f"the MX set of {domain} is not secure", ()
+        if not answer.exists:
+            return DaneStatus.UNUSABLE, f"{domain} does not exist", ()
+        if not answer.records:
+            return DaneStatus.USABLE, f"{domain} has no MX and is its own MX host", (domain,)
+        ordered = sorted(answer.records, key=lambda mx: (mx.preference, mx.host))
+        names = list(dict.fromkeys(mx.host for mx in ordered if mx.host))
+        if not names:
+            return DaneStatus.UNUSABLE, f"{domain} takes no mail (null MX)", ()
+        return DaneStatus.USABLE, f"the MX set of {domain} is secure", names[:HOST_LIMIT]
+
+    def host(self, name: str) -> HostFacts:
+        """Never raises."""
+        try:
+            bases, detail = self._bases(name)
+            state = DaneStatus.UNUSABLE
+            for base in bases:
+                state, detail, settled = self._tlsa(base)
+                if settled:
+                    break
+        except DnsError as error:
+            state, detail = DaneStatus.UNKNOWN, str(error)
+        return HostFacts(name, state, detail)
+
+    def _bases(self, name: str) -> tuple[Sequence[str], str]:
+        """The TLSA base domains of a host in their order (2.2.2), or none and why."""
+        address = self._address(name)
+        if not address.records:
+            return (), "no address"
+        if address.secure:
+            return list(dict.fromkeys((address.name, name))), ""
+        if address.name == name:
+            return (), "its address is not secure"
+        alias = self.ask(self.dns.cname, name)
+        if not alias.secure:
+            return (), "neither its address nor its alias is secure"
+        if not alias.records:
+            raise DnsError(f"{name} is an alias in one answer of DNS and none in the next")
+        return (name,), ""
+
+    def _address(self, name: str) -> DnsAnswer[str]:
+        """The A answer if it settles the host, by addresses or NXDOMAIN (RFC 8020), else the AAAA answer."""
+        failure: DnsError | None = None
+        try:
+            answer = self.ask(self.dns.a, name)
+            if answer.records or not answer.exists:
+                return answer
+        except DnsError as error:
+            failure = error
+        answer = self.ask(self.dns.aaaa, name)
+        if failure is not None and not answer.records:
+            raise failure
+        return answer
+
+    def _tlsa(self, base: str) -> tuple[DaneStatus, str, bool]:
+        """The state by the TLSA records at *base*, why, and whether that is final.
+
+        Secure records are, usable or not (2.2.3); without them the next base domain is asked.
+        """
+        name = f"_{self.port}._tcp.{base}"
+        if len(name) > NAME_LIMIT:
+            return DaneStatus.UNUSABLE, f"{name[:60]}... is longer than a domain name", False
+        answer = self.ask(self.dns.tlsa, name)
+        if not answer.records:
+            return DaneStatus.UNUSABLE, f"no TLSA record at {name}", False
+        if not answer.secure:
+            return DaneStatus.UNUSABLE, f"the TLSA records at {name} are not secure", False
+        state, detail = host_status(answer.records)
+        return state, f"{detail} at {name}", True

@@ -1,0 +1,117 @@
+"""From a policy domain to its policy: TXT record, policy host, policy file.
+
+`discover` is the only way in: lookups, rechecks, the refresher and `query`
+all call it. It blocks, keeps nothing, and never raises one of our errors:
+what went wrong is an outcome with a result type and a sentence.
+
+Source: RFC 8461 sections 3.1 to 3.3; result types from RFC 8460 4.3.2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..core.addresses import connect_order, forbidden
+from ..core.names import Domain
+from ..core.outcome import Absent, DnsFailed, Failed, Found, Note, Outcome, ResultType, Stage, Unchanged, no_note
+from ..core.policy import parse_policy
+from ..core.record import Record, select_record
+from ..errors import DnsError, FetchError, PolicySyntaxError, RecordError
+from .sources import Sources
+
+NAME_LIMIT = 253  # characters of a domain name without its final dot
+
+
+def discover(
+    domain: Domain,
+    sources: Sources,
+    *,
+    avoid: Collection[str] = (),
+    refetch_as: str | None = None,
+    note: Note = no_note,
+) -> Outcome:
+    """Read the record of *domain* and, where it asks for that, fetch the policy.
+
+    Args:
+        avoid: record ids that ask for no fetch now (known, or tried a moment ago): Unchanged.
+        refetch_as: a known record id; the policy is then fetched whatever
+            the record says, lost or not (RFC 8461 section 10.2).
+    """
+    record, missing = _read_record(domain, sources, note)
+    if refetch_as is not None:
+        return _fetch(domain, record.id if record else refetch_as, sources, note)
+    if record is None:
+        return missing
+    if record.id in avoid:
+        return Unchanged(record.id)
+    return _fetch(domain, record.id, sources, note)
+
+
+def _read_record(domain: Domain, sources: Sources, note: Note) -> tuple[Record | None, Absent | DnsFailed]:
+    """The record, or what its absence is."""
+    name = f"_mta-sts.{domain}"
+    missing: Absent | DnsFailed
+    if len(name) > NAME_LIMIT:  # no such name can be asked for, so there is no such record
+        return None, Absent(f"{name[:60]}... is longer than a domain name", float("inf"))
+    try:
+        answer = sources.dns.txt(name)
+    except DnsError as error:
+        return None, DnsFailed(str(error))
+    missing = Absent(f"no TXT record at {name} begins with v=STSv1;", answer.ttl)
+    if not answer.exists:
+        missing = Absent(f"{name} does not exist", answer.ttl)
+    try:
+        record = select_record(answer.records)
+    except RecordError as error:
+        return None, Absent(str(error), answer.ttl)
+    if record is not None:
+        note(Stage.RECORD, f"{name} has id {record.id}")
+    return record, missing
+
+
+def _fetch(domain: Domain, record_id: str, sources: Sources, note: Note) -> Found | Failed:
+    host = f"mta-sts.{domain}"
+    fetched_at = sources.clock()
+    try:
+        addresses = _addresses(host, sources)
+        with sources.slot() as transfer:
+            body = sources.hosts.get(host, addresses, note, transfer)
+        policy = parse_policy(body)
+    except DnsError as error:
+        return Failed(record_id, Stage.ADDRESS, ResultType.FETCH_ERROR, str(error))
+    except FetchError as error:
+        return Failed(record_id, Stage(error.stage), ResultType(error.result_type), error.reason)
+    except PolicySyntaxError as error:
+        return Failed(record_id, Stage.POLICY, ResultType.INVALID, str(error))
+    note(Stage.POLICY, f"mode {policy.mode}, max_age {policy.max_age}, {len(policy.mx)} mx patterns")
+    return Found(record_id, policy, fetched_at)
+
+
+def _addresses(host: str, sources: Sources) -> Sequence[str]:
+    """Where to connect: at most two addresses of each family. Raises: DnsError, FetchError.
+
+    One family's DNS failure does not matter while the other has an address.
+    """
+    families: list[Sequence[str]] = []
+    failure: DnsError | None = None
+    for ask in (sources.dns.aaaa, sources.dns.a):
+        try:
+            families.append(ask(host).records)
+        except DnsError as error:
+            failure = error
+            families.append(())
+    found = [address for family in families for address in family]
+    if not found:
+        if failure is not None:
+            raise failure
+        raise FetchError(Stage.ADDRESS, ResultType.FETCH_ERROR, f"{host} has no address")
+    reasons = {address: forbidden(address) for address in found} if not sources.allow_private_addresses else {}
+    v6, v4 = ([address for address in family if not reasons.get(address)] for family in families)
+    if not v6 and not v4:
+        named = ", ".join(f"{address} is {reason}" for address, reason in list(reasons.items())[:4])
+        raise FetchError(
+            Stage.ADDRESS,
+            ResultType.FETCH_ERROR,
+            f"{host} has no public address: {named} (fetch.allow_private_addresses is false)",
+        )
+    return connect_order(v6, v4)

@@ -1,0 +1,43 @@
+"""What holds for every test run: which tests were left out is its last word.
+
+With MTASTS_TESTS_MUST_ALL_RUN=1 (set by .ci/run) a run that left a test out
+has failed.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+MUST_ALL_RUN = "MTASTS_TESTS_MUST_ALL_RUN"
+
+settings.register_profile("mtasts", deadline=None)  # this machine may be busy: no test judges its own time
+settings.load_profile("mtasts")
+
+
+def _left_out(config: pytest.Config) -> dict[str, int]:
+    """How many tests were left out, by reason."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reasons: dict[str, int] = {}
+    if reporter is not None:
+        for report in reporter.stats.get("skipped", ()):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            reasons[reason] = reasons.get(reason, 0) + 1
+        if deselected := len(reporter.stats.get("deselected", ())):
+            reasons["not asked for"] = deselected
+    return reasons
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if os.environ.get(MUST_ALL_RUN) == "1" and _left_out(session.config) and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if reasons := _left_out(config):
+        failed = f"; {MUST_ALL_RUN} is set: failed" if os.environ.get(MUST_ALL_RUN) == "1" else ""
+        print("left out: " + "; ".join(f"{count} tests ({why})" for why, count in sorted(reasons.items())) + failed)

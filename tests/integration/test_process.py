@@ -1,0 +1,105 @@
+"""The daemon as a process: its sockets, its signals, its end, and what it finds when it starts again."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon, refused
+from tests.support.internet import Internet, policy
+from tests.support.servers import postmap
+
+ENFORCED = "OK secure match=mx.example.net servername=hostname"
+GOOD = policy("mx.example.net")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _published(internet: Internet) -> None:
+    internet.publish("known.process.test", GOOD)
+
+
+def test_a_policy_survives_a_hard_end(internet: Internet, tmp_path: Path) -> None:
+    """A policy is stored before it is first used: kill -9 loses none that Postfix was told of."""
+    internet.publish("stored.process.test", GOOD)
+    daemon = Daemon(tmp_path, internet.config())
+    with daemon:
+        assert daemon.ask("postfix", "stored.process.test") == ENFORCED
+        daemon.kill()
+    with daemon:
+        assert daemon.ask("postfix", "stored.process.test") == ENFORCED
+    assert internet.gets("stored.process.test") == 1
+    assert internet.txt_queries("stored.process.test") == 1
+
+
+def test_a_unix_socket_is_made_anew_after_a_hard_end(internet: Internet, tmp_path: Path) -> None:
+    """It has the mode that was asked for, a stale one is replaced, and the daemon removes its own."""
+    path = tmp_path / "socketmap"
+    daemon = Daemon(tmp_path, internet.config(listen=[f"unix:{path}"], socket_mode="0666"))
+    with daemon:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        daemon.kill()
+    assert path.is_socket()
+    with daemon:
+        line = "secure match=mx.example.net servername=hostname\n"
+        assert postmap(tmp_path / "conf", daemon.table(), "known.process.test") == (0, line, "")
+    assert not path.exists()
+
+
+def test_neither_a_living_daemons_socket_nor_a_file_is_replaced(internet: Internet, tmp_path: Path) -> None:
+    """Exit 69 with one line that names the address; the file and the daemon stay as they were."""
+    path, file = tmp_path / "socketmap", tmp_path / "file"
+    file.write_text("precious")
+    with Daemon(tmp_path / "first", internet.config(listen=[f"unix:{path}"])) as daemon:
+        for taken in (path, file):
+            code, said = refused(tmp_path / "second", internet.config(listen=[f"unix:{taken}"]))
+            assert code == 69
+            assert len([line for line in said.splitlines() if str(taken) in line]) == 1
+            assert "Traceback" not in said
+        assert daemon.ask("postfix", "known.process.test") == ENFORCED
+    assert file.read_text() == "precious"
+
+
+def test_a_taken_port_and_a_taken_store_are_refused(internet: Internet, tmp_path: Path) -> None:
+    """Exit 69: two daemons share neither an address nor a store."""
+    with Daemon(tmp_path / "first", internet.config()) as daemon:
+        code, said = refused(tmp_path / "second", internet.config(listen=[daemon.address]))
+        assert (code, daemon.address in said) == (69, True)
+        code, said = refused(tmp_path / "first", internet.config())
+        assert (code, str(tmp_path / "first" / "store") in said) == (69, True)
+
+
+def test_a_faulty_configuration_starts_nothing(internet: Internet, tmp_path: Path) -> None:
+    """Exit 78, and a line a fault that names file, line and key."""
+    code, said = refused(tmp_path, internet.config(lookup={"wiat": "3s"}))
+    assert code == 78
+    assert f"{tmp_path}/config.yml:" in said
+    assert "wiat" in said
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_reload_takes_a_new_configuration_and_refuses_a_faulty_one(internet: Internet, tmp_path: Path) -> None:
+    """SIGHUP: maps change while connections stay open; with a fault the old configuration stays in force."""
+    with Daemon(tmp_path, internet.config()) as daemon, daemon.client() as client:
+        assert client.ask("mine", "known.process.test").startswith("PERM ")
+        daemon.configure({**daemon.config, "maps": {"mine": {}}})
+        daemon.reload()
+        assert client.ask("mine", "known.process.test") == ENFORCED
+        assert client.ask("postfix", "known.process.test").startswith("PERM ")
+        seen = len(daemon.lines)
+        daemon.configure({**daemon.config, "maps": {"mine": {"colour": "red"}}})
+        daemon.hang_up()
+        assert "colour" in daemon.wait_for("reload-refused", seen)
+        assert client.ask("mine", "known.process.test") == ENFORCED
+
+
+def test_the_store_is_the_owners_alone(internet: Internet, tmp_path: Path) -> None:
+    """Its directory has mode 0700, whatever the umask."""
+    before = os.umask(0)
+    try:
+        with Daemon(tmp_path, internet.config()):
+            assert stat.S_IMODE((tmp_path / "store").stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
