@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from ..core import netstring, socketmap
 from ..core.answer import reply_frame
-from ..core.names import NextHop, NoDomain, parse_key
+from ..core.names import Domain, NoDomain, parse_key
 from ..core.quoting import KV
 from ..core.verdict import Kind, Verdict
 from ..settings import MapSettings
@@ -34,13 +34,13 @@ class Answerer:
         request = socketmap.parse_request(payload)
         settings = self.maps.get(request.map) if request is not None else None
         if request is None or settings is None:
-            what = "the request names no map" if request is None else f"no map {request.map!r} is configured"
+            what = "the request names no map" if request is None else f"no map {request.map[:60]!r} is configured"
             self._counts.lookups(NO_MAP, Kind.PERM)[0] += 1
             return socketmap.perm(f"{what}; configured are {', '.join(self.maps)}")
         hop = parse_key(request.key)
         if isinstance(hop, NoDomain):
-            verdict: Verdict | None = Verdict(Kind.NOTFOUND, hop.reason, float("inf"))
-            return self._reply(payload, request.map, settings, "", verdict)
+            nothing = Verdict(Kind.NOTFOUND, hop.reason, float("inf"))
+            return self._reply(payload, request.map, settings, Domain(""), nothing)
         verdict = self._keeper.lookup(
             hop, settings.dane, lambda found: later(self._reply(payload, request.map, settings, hop.domain, found))
         )
@@ -48,7 +48,7 @@ class Answerer:
             return None
         return self._reply(payload, request.map, settings, hop.domain, verdict)
 
-    def _reply(self, payload: bytes, map_name: str, settings: MapSettings, domain: str, verdict: Verdict) -> bytes:
+    def _reply(self, payload: bytes, map_name: str, settings: MapSettings, domain: Domain, verdict: Verdict) -> bytes:
         reply = reply_frame(verdict, domain, settings.tlsrpt)
         counter = self._counts.lookups(map_name, verdict.kind)
         counter[0] += 1

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..core.netstring import NetstringDecoder
 from ..core.quoting import KV
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self.tick = service.tick
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=BUFFER_LIMIT)
         self._service.opened(self)
 

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast
 
 from ..core.quoting import KV
 from ..settings import Settings
@@ -26,6 +26,12 @@ Done = Callable[[Answer], None]
 
 RESTART_DELAY = 1.0  # seconds between two starts
 LINE_LIMIT = 4 << 20  # bytes of one answer: a policy of 64 KiB, escaped, many times over
+
+
+class JobRunner(Protocol):
+    """What the keepers need of Jobs."""
+
+    def submit(self, job: Answer, done: Done) -> None: ...
 
 
 class Jobs:
@@ -67,13 +73,12 @@ class Jobs:
     def submit(self, job: Answer, done: Done) -> None:
         """Run *job* (see daemon.wire); *done* is called on the loop, later, with its answer."""
         self._numbers += 1
-        if self._worker is None:
+        if self._worker is None and not self._stopped:
             self._start()
-        assert_worker = self._worker
-        if assert_worker is None:
+        if self._worker is None:
             asyncio.get_running_loop().call_soon(done, {"died": "no worker process could be started"})
             return
-        assert_worker.send(self._numbers, job, done, self._deadline)
+        self._worker.send(self._numbers, job, done, self._deadline)
 
     def _start(self) -> None:
         try:
@@ -120,9 +125,8 @@ class _Worker(asyncio.Protocol):
         await loop.create_unix_connection(lambda: self, sock=ours)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101
-        transport.write(b"".join(self._unsent))
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
 
     def send(self, number: int, job: Answer, done: Done, deadline: float) -> None:

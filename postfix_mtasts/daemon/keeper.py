@@ -6,8 +6,8 @@ through daemon.jobs, the store through daemon.storekeeper, and what they find
 is taken in by `_apply` alone. One domain has one Flight at a time, so of two
 outcomes the one begun later wins, and forty clients cost one query.
 
-What is decided about time is in core.entry, what Postfix is told in
-resolving.answering; nothing here parses a byte.
+What is decided about time is in core.entry and upkeep, what Postfix is told
+in resolving.answering; nothing here parses a byte.
 
 Source: RFC 8461 sections 3.3, 5.1 and 10.2.
 """
@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from ..core import entry as rules
-from ..core.entry import Entry, Timing, Trouble, Warned
+from ..core.entry import Entry, Timing
 from ..core.names import Domain, NextHop
 from ..core.outcome import Absent, DnsFailed, Failed, Found, Outcome, ResultType, Stage, Unchanged
 from ..core.policy import Mode
@@ -31,20 +30,19 @@ from ..errors import InputError, StoreError
 from ..resolving.answering import of_failure, of_policy
 from ..settings import Settings
 from .counts import Counts
+from .danekeeper import DaneKeeper
 from .frames import Frames
+from .jobs import JobRunner
 from .state import Flight, Held, Negative, Negatives
+from .upkeep import Upkeep
 from .wire import outcome_from_json
 
 log = logging.getLogger(__name__)
 
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
+DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down, every domain fails
 SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
 STORE_UNREADABLE = Verdict(Kind.TEMP, "the policy store cannot be read", 0.0)
-NEVER = float("inf")
-
-
-class JobRunner(Protocol):
-    def submit(self, job: dict[str, Any], done: Callable[[dict[str, Any]], None]) -> None: ...
 
 
 class EntryStore(Protocol):
@@ -55,33 +53,28 @@ class EntryStore(Protocol):
     def delete(self, domain: Domain) -> asyncio.Future[None]: ...
 
 
-class Schedule(Protocol):
-    """daemon.refresher.Refresher, as far as the keeper needs it."""
-
-    def push(self, dues: Iterable[tuple[float, Domain]]) -> None: ...
-
-
 class Keeper:
     """Everything known about domains, and the flights that find out more."""
 
-    def __init__(
-        self, settings: Settings, jobs: JobRunner, store: EntryStore, frames: Frames, counts: Counts, schedule: Schedule
-    ) -> None:
-        self._jobs, self._store, self._frames, self._counts, self._schedule = jobs, store, frames, counts, schedule
+    def __init__(self, settings: Settings, jobs: JobRunner, store: EntryStore, frames: Frames, counts: Counts) -> None:
+        self._jobs, self._store, self._frames, self._counts = jobs, store, frames, counts
+        self.schedule: Callable[[Iterable[tuple[float, Domain]]], None] = lambda dues: None  # the refresher's push
+        self.report: Callable[[Failed, Entry | None, Domain], None] = lambda failed, entry, domain: None  # RFC 8460
         self.held: dict[Domain, Held] = {}
         self.flights: dict[Domain, Flight] = {}
         self.negatives = Negatives(settings.cache.negative_limit)
+        self.upkeep = Upkeep(self._write)
+        self.dane = DaneKeeper(jobs, self.upkeep.monotonic, frames.empty)
         self.loaded = False  # all of the store is in `held`
         self.stopping = False
-        self._dns_complaint_at = -NEVER
-        self.wall: Callable[[], float] = time.time
-        self.monotonic: Callable[[], float] = time.monotonic
+        self._complained_at = float("-inf")
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
         """Let everything from now on go by *settings*."""
         self._settings = settings
-        self._timing = Timing(settings.refresh.recheck, settings.refresh.interval, settings.lookup.failure_ttl)
+        self.upkeep.timing = Timing(settings.refresh.recheck, settings.refresh.interval, settings.lookup.failure_ttl)
+        self.dane.wait = settings.lookup.wait
         self.negatives.limit = settings.cache.negative_limit
         self.negatives.trim()
         self._frames.empty()
@@ -94,85 +87,124 @@ class Keeper:
         if isinstance(known, Verdict):
             return known
 
-        def landed(flight: Flight) -> None:
+        def told(flight: Flight) -> None:
             verdict = flight.late or flight.verdict or self.lookup(hop, dane, done)
             if verdict is not None:
                 done(verdict)
 
-        known.lookups.append(landed)
+        known.lookups.append(told)
         return None
 
     def _known(self, hop: NextHop, dane: bool) -> Verdict | Flight:
         """What can be said of *hop* at once, or the flight that will tell."""
-        domain, now = hop.domain, self.monotonic()
-        held = self.held.get(domain)
-        if held is not None and (left := self._in_force(held, now)) > 0:
-            self._note_use(held)
-            lasts = min(left, self._recheck(held, now))
-            return of_policy(held.entry.policy, lasts, None)
-        negative = self.negatives.get(domain)
+        held = self.held.get(hop.domain)
+        if held is not None and (left := self.upkeep.left(held)) > 0:
+            self.upkeep.note_use(held)
+            return self._of_policy(held, min(left, self._recheck(held)), hop, dane)
+        now = self.upkeep.monotonic()
+        negative = self.negatives.get(hop.domain)
         if negative is not None and now < negative.until:
             return Verdict(negative.verdict.kind, negative.verdict.reason, negative.until - now)
-        flight = self.flights.get(domain)
+        flight = self.flights.get(hop.domain)
         if flight is None:
             if self.stopping:
                 return SHUTTING_DOWN
-            flight = self._first(domain)
+            flight = self._first(hop.domain)
         return flight.late or flight
 
-    def _in_force(self, held: Held, now: float) -> float:
-        """Seconds that the policy is still in force; a clock set back is made good first."""
-        wall = self.wall()
-        entry = rules.clamped(held.entry, wall)
-        if entry is not held.entry:
-            held.entry = entry
-            self._write(entry)
-        if rules.in_force(entry, wall, self._timing):
-            held.expired_at = None
-            return rules.ends_at(entry, self._timing) - wall
-        if held.expired_at is None:
-            held.expired_at = now
-        return 0.0
+    def _of_policy(self, held: Held, lasts: float, hop: NextHop, dane: bool) -> Verdict | Flight:
+        """The verdict for a policy in force; an enforced one asks on a dane map what DANE says first."""
+        if not dane or held.entry.policy.mode is not Mode.ENFORCE:
+            return of_policy(held.entry.policy, lasts, None)
+        known = self.dane.known(hop)
+        if isinstance(known, Flight):
+            return known.late or known
+        reading, fresh = known
+        return of_policy(held.entry.policy, min(lasts, fresh), (reading.status, reading.reason))
 
-    def _note_use(self, held: Held) -> None:
-        entry = rules.used(held.entry, self.wall())
-        if entry is not held.entry:
-            held.entry = entry
-            self._write(entry)
-
-    def _recheck(self, held: Held, now: float) -> float:
+    def _recheck(self, held: Held) -> float:
         """Have the record read behind the answer where that is due; seconds until it is due again."""
-        left = held.checked_at + self._timing.recheck - now
+        now, recheck = self.upkeep.monotonic(), self.upkeep.timing.recheck
+        left = held.checked_at + recheck - now
         if left > 0:
             return left
         if held.entry.domain not in self.flights and not self.stopping:
             avoid = {held.entry.record_id}
             if now < held.retry_at and held.tried_id is not None:
                 avoid.add(held.tried_id)
-            self._discover(self._take_off(held.entry.domain, now), {"avoid": sorted(avoid), "refetch_as": None})
-        return self._timing.recheck
+            self._discover(self._take_off(held.entry.domain), avoid=sorted(avoid))
+        return recheck
+
+    # -- what operators and the refresher ask for -----------------------------
+
+    def refresh(self, domain: Domain, landed: Callable[[], None]) -> None:
+        """Fetch the policy of *domain* again, lost record or not; *landed* is called at the end."""
+        flight = self.flights.get(domain)
+        if flight is None:
+            held = self.held.get(domain)
+            known = held.entry.record_id if held is not None and self.upkeep.left(held) > 0 else None
+            flight = self._take_off(domain)
+            self._discover(flight, refetch_as=known)
+        flight.landed.append(landed)
+
+    def forget(self, domain: Domain) -> bool:
+        """Know nothing more of *domain*; whether anything was known."""
+        known = self.held.pop(domain, None) is not None
+        known = self.negatives.pop(domain) is not None or known
+        if (flight := self.flights.pop(domain, None)) is not None:
+            flight.void = True
+        self.dane.forget(domain)
+        self._store.delete(domain).add_done_callback(_ignore)
+        self._frames.empty()
+        return known
+
+    def due(self, domain: Domain, landed: Callable[[], None]) -> bool:
+        """Do what is due for *domain*; True: a fetch began, and *landed* is called at its end."""
+        held = self.held.get(domain)
+        if held is None or self.stopping:
+            return False
+        self.upkeep.warn(held, self.upkeep.left(held))
+        if self.upkeep.over(held):
+            del self.held[domain]
+            self._store.delete(domain).add_done_callback(_ignore)
+            log.info("policy-gone %s", KV(domain=domain))
+            return False
+        if self.upkeep.wants_fetch(held):
+            self.refresh(domain, landed)
+            return True
+        self.schedule([(self.upkeep.next_due(held), domain)])
+        return False
+
+    def abandon(self) -> None:
+        """The daemon ends: all who still wait are told so."""
+        for flight in list(self.flights.values()):
+            flight.tell_late(SHUTTING_DOWN)
+        self.dane.abandon(SHUTTING_DOWN)
 
     # -- flights ------------------------------------------------------------
 
-    def _take_off(self, domain: Domain, now: float) -> Flight:
+    def _take_off(self, domain: Domain) -> Flight:
+        now = self.upkeep.monotonic()
         flight = self.flights[domain] = Flight(domain, now)
         if (held := self.held.get(domain)) is not None:
             held.checked_at = now  # a reading counts from its start, successful or not
-        loop = asyncio.get_running_loop()
-        flight.timer = loop.call_later(self._settings.lookup.wait, self._late, flight)
+        flight.timer = asyncio.get_running_loop().call_later(self._settings.lookup.wait, self._late, flight)
         return flight
 
     def _first(self, domain: Domain) -> Flight:
         """Find out about a domain that nothing in force is known of."""
-        flight = self._take_off(domain, self.monotonic())
+        flight = self._take_off(domain)
         if self.loaded or domain in self.held:
-            self._discover(flight, {"avoid": [], "refetch_as": None})
+            self._discover(flight)
         else:
             self._store.get(domain).add_done_callback(lambda future: self._read(flight, future))
         return flight
 
     def _read(self, flight: Flight, future: asyncio.Future[Entry | None]) -> None:
         """The store, not yet loaded as a whole, was asked for one domain."""
+        if flight.void:
+            self._land(flight)
+            return
         try:
             entry = future.result()
         except StoreError as error:
@@ -180,27 +212,75 @@ class Keeper:
             flight.verdict = STORE_UNREADABLE
             self._land(flight)
             return
-        if entry is not None and not flight.void:
+        if entry is not None:
             self.take_stored([entry])
-            if self._in_force(self.held[flight.domain], self.monotonic()) > 0:
-                self._land(flight)
-                return
-        self._discover(flight, {"avoid": [], "refetch_as": None})
+        held = self.held.get(flight.domain)
+        if held is not None and self.upkeep.left(held) > 0:
+            self._land(flight)
+        else:
+            self._discover(flight)
 
-    def _discover(self, flight: Flight, how: dict[str, Any]) -> None:
-        job = {"job": "discover", "domain": flight.domain, **how}
-        self._jobs.submit(job, lambda answer: self._answered(flight, answer))
+    def _discover(self, flight: Flight, avoid: list[str] | None = None, refetch_as: str | None = None) -> None:
+        job = {"job": "discover", "domain": flight.domain, "avoid": avoid or [], "refetch_as": refetch_as}
+        self._jobs.submit(job, lambda answer: self._apply(flight, answer))
 
-    def _answered(self, flight: Flight, answer: dict[str, Any]) -> None:
+    def _late(self, flight: Flight) -> None:
+        """lookup.wait is over: those who wait are told so, and the work goes on.
+
+        A policy host that hangs for ever must not hold mail up for ever: who
+        failed before is no reason to defer again (RFC 8461 section 3.3).
+        """
+        held = self.held.get(flight.domain)
+        if (held is not None and held.trouble is not None) or self.negatives.failed_lately(
+            flight.domain, self.upkeep.monotonic()
+        ):
+            reason = "still being looked up, and the attempt before failed, so mail goes on"
+            flight.tell_late(Verdict(Kind.NOTFOUND, reason, 0.0))
+            return
+        reason = f"{flight.domain} is still being looked up after {self._settings.lookup.wait:g} s"
+        if flight.lookups:
+            log.warning("temp %s", KV(domain=flight.domain, reason=reason))
+        flight.tell_late(Verdict(Kind.TEMP, reason, 0.0))
+
+    def _land(self, flight: Flight) -> None:
+        if self.flights.get(flight.domain) is flight:
+            del self.flights[flight.domain]
+        flight.land()
+
+    # -- outcomes -----------------------------------------------------------
+
+    def _apply(self, flight: Flight, answer: dict[str, Any]) -> None:
+        """Take in what a flight found out. The only place where what is held changes."""
         if flight.void:
             self._land(flight)
             return
-        self._apply(flight, self._outcome(flight, answer))
+        held = self.held.get(flight.domain)
+        in_force = held is not None and self.upkeep.left(held) > 0
+        match self._outcome(flight, answer):
+            case Found() as found:
+                self._counts.fetches["ok"] += 1
+                self._store_policy(flight, found)
+                return
+            case Failed() as failed:
+                self._counts.fetches[failed.result_type] += 1
+                self.report(failed, held.entry if held is not None and in_force else None, flight.domain)
+                if held is not None and in_force:
+                    self.upkeep.failed(held, failed)
+                    self.schedule([(self.upkeep.next_due(held), flight.domain)])
+                else:
+                    self._no_policy(flight, failed)
+            case Unchanged():
+                log.debug("record-unchanged %s", KV(domain=flight.domain))
+            case missing if in_force:
+                log.debug("record-missing %s", KV(domain=flight.domain, reason=missing.reason))
+            case missing:
+                self._no_policy(flight, missing)
+        self._land(flight)
 
     def _outcome(self, flight: Flight, answer: dict[str, Any]) -> Outcome:
         """What the worker said; its death, and a bug of ours, count as a failed fetch."""
         held = self.held.get(flight.domain)
-        record_id = held.entry.record_id if held else ""
+        record_id = held.entry.record_id if held is not None else ""
         if (died := answer.get("died")) is not None:
             return Failed(record_id, Stage.HTTP, ResultType.FETCH_ERROR, died)
         try:
@@ -213,87 +293,30 @@ class Keeper:
         log.error("internal-error %s", KV(domain=flight.domain, reason=reason))
         return Failed(record_id, Stage.HTTP, ResultType.FETCH_ERROR, f"internal error: {reason}")
 
-    def _late(self, flight: Flight) -> None:
-        """lookup.wait is over: those who wait are told so, and the work goes on."""
-        if self.negatives.failed_lately(flight.domain, self.monotonic()):
-            flight.late = self._negative_late(flight)
-        else:
-            wait = self.monotonic() - flight.began_at
-            flight.late = Verdict(Kind.TEMP, f"{flight.domain} is still being looked up after {wait:.0f} s", 0.0)
-            if flight.lookups:
-                log.warning("temp %s", KV(domain=flight.domain, reason=flight.late.reason))
-        self._tell(flight)
-
-    def _negative_late(self, flight: Flight) -> Verdict:
-        return Verdict(Kind.NOTFOUND, "still being looked up; the attempt before failed, so mail goes on", 0.0)
-
-    def _land(self, flight: Flight) -> None:
-        if flight.timer is not None:
-            flight.timer.cancel()
-        if self.flights.get(flight.domain) is flight:
-            del self.flights[flight.domain]
-        flight.late = None
-        self._tell(flight)
-
-        for landed in flight.landed:
-            landed()
-
-    def _tell(self, flight: Flight) -> None:
-        lookups, flight.lookups = flight.lookups, []
-        for lookup in lookups:
-            lookup(flight)
-
-    # -- outcomes -----------------------------------------------------------
-
-    def _apply(self, flight: Flight, outcome: Outcome) -> None:
-        """Take in what a flight found out. The only place where what is held changes."""
-        now = self.monotonic()
-        held = self.held.get(flight.domain)
-        in_force = held is not None and self._in_force(held, now) > 0
-        match outcome:
-            case Found():
-                self._counts.fetches["ok"] += 1
-                self._found(flight, outcome)
-                return
-            case Failed():
-                self._counts.fetches[outcome.result_type] += 1
-                if held is not None and in_force:
-                    self._refresh_failed(held, outcome, now)
-                else:
-                    self._no_policy(flight, outcome, now)
-            case Absent() | DnsFailed() if not in_force:
-                self._no_policy(flight, outcome, now)
-            case _:
-                log.debug("recheck %s", KV(domain=flight.domain, outcome=type(outcome).__name__))
-        self._land(flight)
-
-    def _found(self, flight: Flight, found: Found) -> None:
+    def _store_policy(self, flight: Flight, found: Found) -> None:
         """Store the policy, then hold it, then answer: kill -9 loses none that Postfix was told of."""
-        wall = self.wall()
+        wall = self.upkeep.wall()
         old = self.held.get(flight.domain)
-        used_at = old.entry.used_at if old is not None else 0.0
+        used_at = old.entry.used_at if old is not None and not flight.lookups else 0.0
         entry = Entry(flight.domain, found.policy, found.record_id, min(found.fetched_at, wall), used_at)
-        if flight.lookups:
+        if not used_at:
             entry = rules.used(entry, wall)
-        stored = self._store.put(entry)
-        loop = asyncio.get_running_loop()
-        given_up = loop.call_later(COMMIT_WAIT, lambda: self._hold(flight, entry))
+        committing = self._store.put(entry)
+        given_up = asyncio.get_running_loop().call_later(COMMIT_WAIT, self._hold, flight, entry)
 
         def committed(future: asyncio.Future[None]) -> None:
+            _ignore(future)  # a failure is the storekeeper's to tell and to mend; the policy serves from memory
             given_up.cancel()
-            if not future.cancelled():
-                future.exception()  # a failure is the storekeeper's to tell and to mend
             self._hold(flight, entry)
 
-        stored.add_done_callback(committed)
+        committing.add_done_callback(committed)
 
     def _hold(self, flight: Flight, entry: Entry) -> None:
         """Let *entry* serve, once."""
-        if self.flights.get(flight.domain) is not flight:
-            return  # held already: the store was slow and then answered
-        if not flight.void:
+        if self.flights.get(flight.domain) is flight:  # else held already: the store was slow, and answered after all
             self._take_policy(entry, flight.began_at)
-        self._land(flight)
+        if not flight.done:
+            self._land(flight)
 
     def _take_policy(self, entry: Entry, checked_at: float) -> None:
         old = self.held.get(entry.domain)
@@ -307,10 +330,10 @@ class Keeper:
             log.info("policy-%s %s", "new" if old is None else "changed", KV(**fields, mx=",".join(policy.mx)))
             if policy.unusable:
                 log.warning("mx-pattern-unusable %s", KV(domain=entry.domain, mx=", ".join(policy.unusable)))
-        self._schedule.push([(self._next_due(held), entry.domain)])
+        self.schedule([(self.upkeep.next_due(held), entry.domain)])
 
-    def _no_policy(self, flight: Flight, outcome: Absent | Failed | DnsFailed, now: float) -> None:
-        domain = flight.domain
+    def _no_policy(self, flight: Flight, outcome: Absent | Failed | DnsFailed) -> None:
+        domain, now = flight.domain, self.upkeep.monotonic()
         verdict = of_failure(outcome, self._settings.lookup)
         old = self.negatives.pop(domain)
         if old is not None and now < old.until:
@@ -322,8 +345,7 @@ class Keeper:
                 fields = {"domain": domain, "result": outcome.result_type, "reason": outcome.reason}
                 log.warning("fetch-failed %s", KV(**fields, id=outcome.record_id))
             case DnsFailed():
-                if verdict.kind is Kind.NOTFOUND:
-                    failed_at = now
+                failed_at = now if verdict.kind is Kind.NOTFOUND else failed_at
                 self._complain_of_dns(domain, outcome.reason, now)
             case Absent():
                 failed_at = None
@@ -331,96 +353,42 @@ class Keeper:
         self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at))
 
     def _complain_of_dns(self, domain: Domain, reason: str, now: float) -> None:
-        """One warning a minute: where a resolver is down, every domain fails."""
-        level = logging.WARNING if now >= self._dns_complaint_at + 60 else logging.DEBUG
-        if level == logging.WARNING:
-            self._dns_complaint_at = now
-        log.log(level, "dns-failed %s", KV(domain=domain, reason=reason))
+        often = now < self._complained_at + DNS_COMPLAINTS
+        if not often:
+            self._complained_at = now
+        log.log(logging.DEBUG if often else logging.WARNING, "dns-failed %s", KV(domain=domain, reason=reason))
 
-    def _refresh_failed(self, held: Held, failed: Failed, now: float) -> None:
-        """A fetch failed while a policy is in force: it stays, and the retry clock runs."""
-        before = held.trouble.failures if held.trouble is not None else 0
-        warned = (held.trouble.warned_at, held.trouble.warned_tenth) if held.trouble is not None else (None, False)
-        held.trouble = Trouble(before + 1, failed.result_type, failed.reason, *warned)
-        held.tried_id = failed.record_id
-        left = rules.ends_at(held.entry, self._timing) - self.wall()
-        held.retry_at = now + rules.retry_delay(before + 1, left, self._timing)
-        self._warn(held, left)
-        self._schedule.push([(self._next_due(held), held.entry.domain)])
-
-    def _warn(self, held: Held, left: float) -> None:
-        """Say what an operator has to know of a failing refresh (RFC 8461 section 3.3)."""
-        if held.trouble is None:
-            return
-        warning, held.trouble = rules.warning_due(held.trouble, held.entry, self.wall(), self._timing)
-        if warning is Warned.NOTHING:
-            return
-        trouble = held.trouble
-        log.warning(
-            "refresh-failing %s" if warning is not Warned.ENDED else "policy-ended %s",
-            KV(
-                domain=held.entry.domain,
-                result=trouble.result_type,
-                reason=trouble.reason,
-                failures=trouble.failures,
-                policy_left_s=max(0, int(left)),
-            ),
-        )
-
-    # -- the store and the refresher ------------------------------------------
+    # -- the store ------------------------------------------------------------
 
     def _write(self, entry: Entry) -> None:
         """Store a changed entry; nobody waits for it, and a failure is the storekeeper's to mend."""
-        self._store.put(entry).add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._store.put(entry).add_done_callback(_ignore)
 
     def take_stored(self, entries: Iterable[Entry]) -> None:
         """Hold entries read from the store; what memory holds already is newer."""
-        now, wall = self.monotonic(), self.wall()
+        now, wall = self.upkeep.monotonic(), self.upkeep.wall()
         dues = []
         for entry in entries:
-            if entry.domain in self.held or entry.domain in self.flights:
+            if entry.domain in self.held:
                 continue
-            held = Held(entry, now - max(0.0, wall - entry.fetched_at))
-            self.held[entry.domain] = held
-            if self._in_force(held, now) <= 0:
-                held.expired_at = now
-            dues.append((self._next_due(held), entry.domain))
-        self._schedule.push(dues)
+            held = self.held[entry.domain] = Held(entry, now - max(0.0, wall - entry.fetched_at))
+            self.upkeep.left(held)  # makes good a time later than now, and notes what is expired
+            dues.append((self.upkeep.next_due(held), entry.domain))
+        self.schedule(dues)
 
     def contents(self) -> Iterator[Entry]:
         """All that memory holds, for a store that begins anew."""
         return iter([held.entry for held in self.held.values()])
 
-    def _next_due(self, held: Held) -> float:
-        """When something is next to be done for a policy, by the monotonic clock."""
-        now, wall = self.monotonic(), self.wall()
-        if held.expired_at is not None:
-            return held.expired_at + rules.EXPIRED_KEPT
-        ends = rules.ends_at(held.entry, self._timing)
-        due = ends
-        if not rules.unused(held.entry, wall):
-            fetch = rules.refetch_at(held.entry, self._timing)
-            if held.trouble is not None:
-                fetch = wall + max(0.0, held.retry_at - now)
-                due = min(due, rules.tenth_at(held.entry, self._timing, wall))
-            due = min(due, fetch)
-        return now + due - wall
+    def clock_was_set(self) -> list[tuple[float, Domain]]:
+        """Make good what a clock set back would prolong; the due times as they are now."""
+        self._frames.empty()
+        for held in self.held.values():
+            self.upkeep.left(held)
+        return [(self.upkeep.next_due(held), domain) for domain, held in self.held.items()]
 
-    def due(self, domain: Domain, landed: Callable[[], None]) -> bool:
-        """Do what is due for *domain*; True: a fetch began, and *landed* is called at its end."""
-        held = self.held.get(domain)
-        if held is None or self.stopping:
-            return False
-        now = self.monotonic()
-        left = self._in_force(held, now)
-        self._warn(held, left)
-        if held.expired_at is not None and now >= held.expired_at + rules.EXPIRED_KEPT:
-            del self.held[domain]
-            self._store.delete(domain)
-            log.info("policy-gone %s", KV(domain=domain))
-            return False
-        if left > 0 and not rules.unused(held.entry, self.wall()) and now >= self._fetch_at(held, now):
-            self.refresh(domain, landed)
-            return True
-        self._schedule.push([(self._next_due(held), domain)])
-        return False
+
+def _ignore(future: asyncio.Future[Any]) -> None:
+    """Whoever waits for *future* is told elsewhere how it ended."""
+    if not future.cancelled():
+        future.exception()

@@ -107,7 +107,7 @@ class Refresher(threading.Thread):
                 begun[0] = self._due(domain, self._landed)
                 if begun[0]:
                     self._active += 1
-            except Exception:  # noqa: BLE001 -- one domain's error must not end the others' refreshes
+            except Exception:
                 log.exception("internal-error")
             finally:
                 answered.set()

@@ -88,6 +88,11 @@ class Server:
         for connection in list(self.connections):
             connection.finish()
 
+    def close(self) -> None:
+        """Close every connection, with what it was told."""
+        for connection in list(self.connections):
+            connection.close()
+
 
 class _Listener:
     """One address: its server objects, and its socket file if it made one."""

@@ -75,19 +75,38 @@ class Negatives:
         return negative is not None and negative.failed_at is not None and now < negative.failed_at + FAILURE_MEMORY
 
 
-Waiter = Callable[["Flight"], None]
-
-
 class Flight:
     """The one piece of work under way for a domain, whoever asked for it."""
 
-    __slots__ = ("began_at", "domain", "late", "timer", "verdict", "void", "waiters")
+    __slots__ = ("began_at", "domain", "done", "landed", "late", "lookups", "timer", "verdict", "void")
 
     def __init__(self, domain: Domain, began_at: float) -> None:
         self.domain = domain
         self.began_at = began_at
-        self.waiters: list[Waiter] = []  # lookups, the refresher, `cache refresh`: called once, at the end or when late
-        self.timer: asyncio.TimerHandle | None = None
+        self.lookups: list[Callable[[Flight], None]] = []  # called once, at the end or when it is late
+        self.landed: list[Callable[[], None]] = []  # called at the end
+        self.timer: asyncio.TimerHandle | None = None  # lookup.wait
         self.late: Verdict | None = None  # lookup.wait is over: what lookups are told meanwhile
         self.verdict: Verdict | None = None  # how it ended, if not in a policy
+        self.done = False
         self.void = False  # the domain was forgotten meanwhile: the outcome counts for nothing
+
+    def tell_late(self, verdict: Verdict) -> None:
+        """Let those who wait, and come later, hear *verdict* while the work goes on."""
+        self.late = verdict
+        self._tell()
+
+    def land(self) -> None:
+        """The work is done: let all who wait know."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.late = None
+        self.done = True
+        self._tell()
+        for landed in self.landed:
+            landed()
+
+    def _tell(self) -> None:
+        lookups, self.lookups = self.lookups, []
+        for lookup in lookups:
+            lookup(self)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ..core.dane import DaneFacts, DaneStatus, HostFacts
 from ..core.outcome import Absent, DnsFailed, Failed, Found, Outcome, ResultType, Stage, Unchanged
 from ..core.policy import parse_policy
 
@@ -53,3 +54,18 @@ def outcome_from_json(answer: dict[str, Any]) -> Outcome:
     if (unchanged := answer.get("unchanged")) is not None:
         return Unchanged(str(unchanged["record_id"]))
     return DnsFailed(str(answer["dnsfailed"]["reason"]))
+
+
+def dane_to_json(facts: DaneFacts) -> dict[str, Any]:
+    return {"dane": asdict(facts)}
+
+
+def dane_from_json(answer: dict[str, Any]) -> DaneFacts:
+    """Where the worker is not to be believed, or died, nothing is known."""
+    try:
+        facts = answer["dane"]
+        hosts = tuple(HostFacts(str(h["name"]), DaneStatus(h["state"]), str(h["detail"])) for h in facts["hosts"])
+        return DaneFacts(DaneStatus(facts["mx"]), str(facts["detail"]), hosts, float(facts["ttl"]))
+    except (KeyError, TypeError, ValueError):
+        reason = answer.get("died") or answer.get("bug") or "unreadable answer of the worker process"
+        return DaneFacts(DaneStatus.UNKNOWN, str(reason), (), 0.0)

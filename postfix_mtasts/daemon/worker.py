@@ -27,10 +27,11 @@ from ..adapters.https import HttpsPolicyHosts, Transfer
 from ..core.names import parse_domain
 from ..core.outcome import ResultType, Stage
 from ..errors import FetchError
+from ..resolving import dane
 from ..resolving.discovery import discover
 from ..resolving.sources import Sources
 from .crew import Crew
-from .wire import outcome_to_json
+from .wire import dane_to_json, outcome_to_json
 
 PATIENCE = 10.0  # seconds that any fetch may run before one that waits may take its place
 WAITING_THREADS = 256  # beyond fetch.parallel: jobs that ask DNS, or wait for a place
@@ -67,7 +68,9 @@ class FetchSlots:
                 now = time.monotonic()
                 if now - since >= self._patience:
                     del self._running[longest]
-                    longest.abort(f"given up after {now - since:.0f} s: {self._limit} fetches were under way, others waited")
+                    longest.abort(
+                        f"given up after {now - since:.0f} s: {self._limit} fetches were under way, others waited"
+                    )
                     break
                 if now >= gives_up:
                     raise FetchError(Stage.ADDRESS, ResultType.FETCH_ERROR, "too many other fetches were under way")
@@ -92,7 +95,10 @@ class Worker:
             allow_private_addresses=settings["allow_private_addresses"],
         )
         self._crew = Crew("job", settings["parallel"] + WAITING_THREADS)
-        self._jobs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"discover": self._discover}
+        self._jobs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "discover": self._discover,
+            "dane": self._dane,
+        }
 
     def take(self, job: dict[str, Any]) -> None:
         self._crew.submit(lambda: self._run(job))
@@ -118,6 +124,9 @@ class Worker:
     def _discover(self, job: dict[str, Any]) -> dict[str, Any]:
         domain = parse_domain(job["domain"])
         return outcome_to_json(discover(domain, self._sources, avoid=job["avoid"], refetch_as=job["refetch_as"]))
+
+    def _dane(self, job: dict[str, Any]) -> dict[str, Any]:
+        return dane_to_json(dane.facts(parse_domain(job["domain"]), job["port"], self._sources.dns))
 
 
 def main(fd: int) -> None:

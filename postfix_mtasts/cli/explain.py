@@ -1,0 +1,206 @@
+"""An inquiry as an administrator of the sending server reads it: seen, meaning, advice.
+
+Lines of WIDTH columns at most, in ASCII. Remote text goes through `shown`, so
+that it can neither send a terminal code nor take more than LIMIT characters.
+Asking is inquiry.py's.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from ..core.dane import DaneStatus, judge, without_tlsa
+from ..core.names import NoDomain
+from ..core.outcome import Absent, DnsFailed, Failed, Found, ResultType, Stage
+from ..core.policy import Mode, Policy
+from ..core.quoting import LIMIT, escape, quote
+from ..core.verdict import Kind
+from ..settings import LookupSettings
+from .inquiry import Inquiry, Step
+
+WIDTH = 80
+_HEAD = 23  # columns of "address 12345 ms  ok   "
+_RECORD_RULE = "(RFC 8461 section 3.1)"  # ends what core/record.py says of records that are there but of no use
+
+_GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
+
+_PASSED = {
+    Stage.RECORD: "The domain publishes MTA-STS; its policy is fetched from the policy host.",
+    Stage.ADDRESS: "The policy host can be reached.",
+    Stage.TLS: "The certificate is valid for the policy host: what it says is the domain's own word.",
+    Stage.HTTP: "The policy file is there.",
+}
+
+_NO_RECORD = "The domain does not publish MTA-STS. Postfix goes by smtp_tls_security_level."
+_BAD_RECORD = "A record that is doubled or malformed counts as none (RFC 8461 section 3.1)."
+_NO_POLICY = (
+    "Without a valid policy mail goes as if there were none; a policy that the daemon fetched earlier "
+    "stays in force until it ends (RFC 8461 section 3.3)."
+)
+_DNS_SKIPPED = "DNS does not say whether there is a record; with lookup.on_dns_failure: skip that counts as none."
+_DNS_DEFERRED = "DNS does not say whether there is a record; with lookup.on_dns_failure: defer the mail waits."
+
+_ADVICE = {  # for a failure at a stage
+    Stage.ADDRESS: "Try `curl -v https://{host}/.well-known/mta-sts.txt` on this machine. If other hosts are "
+    "reached, it is the domain's fault: tell its postmaster; else see to this machine's DNS and firewall (port 443).",
+    Stage.TLS: "The domain has to mend the TLS of {host}: tell its postmaster. Should many domains fail like this, "
+    "something between here and there interferes with port 443.",
+    Stage.HTTP: "The domain has to serve the file itself, with status 200 and as text/plain, at "
+    "https://{host}/.well-known/mta-sts.txt: tell its postmaster.",
+    Stage.POLICY: "The domain has to mend the policy file: tell its postmaster the line above.",
+}
+_ADVICE_CERTIFICATE = (
+    "The domain has to mend the certificate of {host}: tell its postmaster. Should many domains fail like this, "
+    "see to this machine's clock and to its CA certificates (fetch.ca_file)."
+)
+_ADVICE_RECORD = "The domain has to mend the TXT record at _mta-sts.{domain}: tell its postmaster."
+_ADVICE_DNS = (
+    "Try `dig TXT _mta-sts.{domain}` on this machine. If other names are answered, it is the domain's name servers; "
+    "else see to the resolver (dns.servers, or /etc/resolv.conf)."
+)
+_ADVICE_DANE = (
+    "Try `dig +dnssec MX {domain}` and `dig TLSA _{port}._tcp.HOST` on this machine. If other signed domains are "
+    "answered, the domain's DNSSEC is broken: tell its postmaster; else see to the resolver."
+)
+
+
+def shown(text: str) -> str:
+    """Remote text for a terminal: visible ASCII and blanks, bounded."""
+    return escape(text if len(text) <= LIMIT else text[:LIMIT] + "...")
+
+
+def name_of(inquiry: Inquiry) -> str:
+    """The key as a line's first field: the domain in A-labels, or what was given instead of one."""
+    hop = inquiry.hop
+    if isinstance(hop, NoDomain):
+        return quote(inquiry.key)
+    return hop.domain if hop.port == "25" else f"{hop.domain}:{hop.port}"
+
+
+def answer_line(inquiry: Inquiry) -> str:
+    """What `query` prints: the whole answer, and the reason where the answer holds none."""
+    line = f"{name_of(inquiry)}: {escape(inquiry.answer)}"
+    return f"{line} ({shown(inquiry.verdict.reason)})" if inquiry.verdict.kind is Kind.NOTFOUND else line
+
+
+def lines(inquiry: Inquiry, settings: LookupSettings, colour: bool) -> Iterator[str]:
+    """What `query --explain` prints."""
+    title = f"{name_of(inquiry)}, map {inquiry.map_name}"
+    for part in textwrap.wrap(title, WIDTH):
+        yield f"{_BOLD}{part}{_PLAIN}" if colour else part
+    for step in inquiry.steps:
+        yield from _step(step, inquiry, settings, colour)
+    yield ""
+
+
+def _step(step: Step, inquiry: Inquiry, settings: LookupSettings, colour: bool) -> Iterator[str]:
+    # Of the answer the time is the whole: of itself it takes none.
+    seconds = inquiry.seconds if step.stage is Stage.ANSWER else step.seconds
+    mark = "ok" if step.ok else "no"
+    if colour:
+        mark = f"{_GREEN if step.ok else _RED}{mark}{_PLAIN}"
+    head = f"{step.stage:<7} {seconds * 1000:6.0f} ms  {mark}   "
+    seen = escape(inquiry.answer) if step.stage is Stage.ANSWER else shown(step.seen)
+    for line in _wrapped(seen):
+        yield f"{head}{line}"
+        head = " " * _HEAD
+    for text in _meaning(step, inquiry, settings):
+        yield from (" " * _HEAD + line for line in _wrapped(text))
+    if advice := _advice(step, inquiry):
+        yield from (" " * _HEAD + line for line in _wrapped(f"-> {advice}", "   "))
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, WIDTH - _HEAD, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _meaning(step: Step, inquiry: Inquiry, settings: LookupSettings) -> Iterator[str]:
+    """What a step means, each a paragraph."""
+    outcome = inquiry.outcome
+    if step.stage is Stage.ANSWER:
+        yield from _answer_meaning(inquiry, settings)
+    elif step.stage is Stage.DANE:
+        if step is inquiry.steps[-2]:  # the last host: what they mean together
+            yield from _dane_meaning(inquiry)
+    elif step.ok and step.stage is Stage.POLICY and isinstance(outcome, Found):
+        yield from _policy_meaning(outcome.policy)
+    elif step.ok:
+        yield _PASSED[step.stage]
+    elif isinstance(outcome, Failed):
+        yield f"{outcome.result_type}. {_NO_POLICY}"
+    elif isinstance(outcome, DnsFailed):
+        yield _DNS_DEFERRED if settings.on_dns_failure == "defer" else _DNS_SKIPPED
+    elif isinstance(outcome, Absent):
+        yield _BAD_RECORD if _is_bad_record(outcome) else _NO_RECORD
+
+
+def _is_bad_record(outcome: Absent) -> bool:
+    return outcome.reason.endswith(_RECORD_RULE)
+
+
+def _policy_meaning(policy: Policy) -> Iterator[str]:
+    until = f"{policy.max_age / 86400:.3g} days"
+    if policy.mode is Mode.ENFORCE:
+        hosts = ", ".join(policy.mx[:4]) + (f" and {len(policy.mx) - 4} more" if len(policy.mx) > 4 else "")
+        yield f"For {until} from now, mail goes to these hosts only, over TLS with a valid certificate: {hosts}."
+    elif policy.mode is Mode.TESTING:
+        yield "The domain tries its policy out and does not want it enforced: mail goes as if there were none."
+    else:
+        yield "The domain has withdrawn its policy: mail goes as if there were none."
+    if policy.unusable:
+        yield f"Left out, since no host names: {shown(', '.join(policy.unusable[:4]))} ({len(policy.unusable)} in all)"
+
+
+def _dane_meaning(inquiry: Inquiry) -> Iterator[str]:
+    facts = inquiry.facts
+    assert facts is not None  # noqa: S101 -- only reading them makes such a step
+    status, _ = judge(facts)
+    if status is DaneStatus.USABLE:
+        yield "DANE comes first (RFC 8461 section 2): Postfix checks the hosts by their TLSA records."
+        if missing := without_tlsa(facts):
+            yield f"Postfix will pass over hosts without: {shown(', '.join(missing))}"
+    elif status is DaneStatus.UNUSABLE:
+        yield "DANE does not apply: the MTA-STS policy does."
+    else:
+        yield "Whether DANE comes first cannot be told, and neither may be skipped: the mail waits."
+
+
+def _answer_meaning(inquiry: Inquiry, settings: LookupSettings) -> Iterator[str]:
+    match inquiry.verdict.kind:
+        case Kind.SECURE:
+            yield "Postfix gets a policy: no mail without a verified certificate of these hosts."
+        case Kind.DANE_ONLY:
+            yield "Postfix gets a policy: no mail without usable TLSA records."
+        case Kind.NOTFOUND if isinstance(inquiry.hop, NoDomain):
+            yield f"No domain: {inquiry.hop.reason}. Postfix goes by smtp_tls_security_level."
+        case Kind.NOTFOUND:
+            yield "Postfix gets no policy and goes by its next table, then by smtp_tls_security_level."
+        case Kind.TEMP | Kind.PERM:
+            yield "Postfix defers the mail and asks again."
+    if inquiry.seconds > settings.wait:
+        yield (
+            f"That took longer than lookup.wait ({settings.wait:g} s): the first mail meets TEMP and is tried again."
+        )
+
+
+def _advice(step: Step, inquiry: Inquiry) -> str:
+    """What to do about a failure; nothing where nothing has failed."""
+    if step.ok or step.stage is Stage.ANSWER or isinstance(inquiry.hop, NoDomain):
+        return ""
+    return _advice_text(step, inquiry).format(
+        domain=inquiry.hop.domain, host=f"mta-sts.{inquiry.hop.domain}", port=inquiry.hop.port
+    )
+
+
+def _advice_text(step: Step, inquiry: Inquiry) -> str:
+    outcome = inquiry.outcome
+    if step.stage is Stage.DANE:
+        return _ADVICE_DANE
+    if isinstance(outcome, DnsFailed):
+        return _ADVICE_DNS
+    if isinstance(outcome, Absent):
+        return _ADVICE_RECORD if _is_bad_record(outcome) else ""
+    if isinstance(outcome, Failed) and outcome.result_type is ResultType.WEBPKI_INVALID:
+        return _ADVICE_CERTIFICATE
+    return _ADVICE[step.stage]

@@ -1,0 +1,58 @@
+"""`postfix-mtasts`: the parser of the command line, and the edge where errors become exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
+from . import config, daemon, query
+
+OK, USAGE, UNAVAILABLE, BAD_CONFIG = 0, 64, 69, 78  # sysexits.h
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the exit code that sysexits.h gives to a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; the manual is checked against it."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("--config", metavar="FILE", help="the configuration (default: /etc/postfix-mtasts/config.yml)")
+    parser = _Parser(
+        prog="postfix-mtasts",
+        description="MTA-STS (RFC 8461) policies for Postfix, as a socketmap daemon.",
+        epilog="In main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8462:postfix",
+    )
+    parser.add_argument("--version", action="version", version=f"postfix-mtasts {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (daemon, query, config):
+        module.add_parser(subparsers, parent)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except ConfigError as error:
+        print("\n".join(error.faults), file=sys.stderr)
+        return BAD_CONFIG
+    except (ListenError, StoreError, StoreBusyError) as error:
+        print(f"postfix-mtasts: {error}", file=sys.stderr)
+        return UNAVAILABLE
+    except BrokenPipeError:  # the reader has seen enough, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return 130
+    return code

@@ -1,0 +1,100 @@
+"""The DANE status of domains with an enforced policy: held in memory, read again in the background.
+
+The rules of time and of what an earlier answer is worth are core.dane's; the
+facts come from the worker process. One status has one Flight at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from ..core import dane as rules
+from ..core.dane import DaneReading, DaneStatus, Freshness
+from ..core.names import Domain, NextHop
+from ..core.quoting import KV
+from ..core.verdict import Kind, Verdict
+from .jobs import JobRunner
+from .state import Flight
+from .wire import dane_from_json
+
+log = logging.getLogger(__name__)
+
+LIMIT = 100_000  # statuses held; the longest unread go first
+
+Place = tuple[Domain, int]  # a domain and the port that its mail goes to
+
+
+class DaneKeeper:
+    """Statuses by domain and port. *changed* is called when one changes."""
+
+    def __init__(self, jobs: JobRunner, monotonic: Callable[[], float], changed: Callable[[], None]) -> None:
+        self._jobs, self._monotonic, self._changed = jobs, monotonic, changed
+        self.wait = 0.0  # lookup.wait
+        self._readings: OrderedDict[Place, DaneReading] = OrderedDict()
+        self.flights: dict[Place, Flight] = {}
+
+    def reading(self, domain: Domain, port: int = 25) -> DaneReading | None:
+        return self._readings.get((domain, port))
+
+    def known(self, hop: NextHop) -> tuple[DaneReading, float] | Flight:
+        """The status of *hop* and for how many seconds it stands, or the flight that reads it."""
+        place, now = (hop.domain, port_number(hop.port)), self._monotonic()
+        reading = self._readings.get(place)
+        fresh = rules.freshness(reading, now) if reading is not None else Freshness.GONE
+        if reading is None or fresh is Freshness.GONE:
+            return self.flights.get(place) or self._take_off(place)
+        if fresh is Freshness.STALE and place not in self.flights:
+            self._take_off(place)
+        return reading, max(0.0, reading.fresh_until - now)
+
+    def forget(self, domain: Domain) -> None:
+        for place in [place for place in self._readings if place[0] == domain]:
+            del self._readings[place]
+
+    def abandon(self, verdict: Verdict) -> None:
+        """Tell all who wait *verdict*."""
+        for flight in list(self.flights.values()):
+            flight.tell_late(verdict)
+
+    def _take_off(self, place: Place) -> Flight:
+        domain, port = place
+        flight = self.flights[place] = Flight(domain, self._monotonic())
+        late = Verdict(Kind.TEMP, f"the DANE status of {domain} is still being read", 0.0)
+        flight.timer = asyncio.get_running_loop().call_later(self.wait, flight.tell_late, late)
+        job = {"job": "dane", "domain": domain, "port": port}
+        self._jobs.submit(job, lambda answer: self._land(place, flight, answer))
+        return flight
+
+    def _land(self, place: Place, flight: Flight, answer: dict[str, Any]) -> None:
+        del self.flights[place]
+        self._take(place, dane_from_json(answer))
+        flight.land()
+
+    def _take(self, place: Place, facts: rules.DaneFacts) -> None:
+        old = self._readings.pop(place, None)
+        self._readings[place] = new = rules.take(facts, old, self._monotonic())
+        if len(self._readings) > LIMIT:
+            self._readings.popitem(last=False)
+        if old is None or old.status is not new.status:
+            if old is not None:
+                self._changed()
+            log.info("dane-status %s", KV(domain=place[0], port=place[1], status=new.status, reason=new.reason))
+            if new.status is DaneStatus.USABLE and (missing := rules.without_tlsa(facts)):
+                log.info("dane-partial %s", KV(domain=place[0], without_tlsa=",".join(missing)))
+
+
+@functools.lru_cache(maxsize=256)
+def port_number(text: str) -> int:
+    """The port that a next-hop names; a service nobody knows counts as smtp, which Postfix will refuse itself."""
+    if text.isdigit():
+        return int(text)
+    try:
+        return socket.getservbyname(text, "tcp")
+    except OSError:
+        return 25

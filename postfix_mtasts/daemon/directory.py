@@ -1,0 +1,28 @@
+"""Where the store lives when nobody said so."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from ..configfile import DEFAULT, Loaded
+from ..core.quoting import KV
+
+log = logging.getLogger(__name__)
+
+
+def store_directory(loaded: Loaded) -> Path:
+    """cache.directory; where that is the default and cannot be made, the user's own cache directory."""
+    directory = Path(loaded.settings.cache.directory)
+    if loaded.origins["cache.directory"] != DEFAULT or directory.exists():
+        return directory
+    try:
+        directory.mkdir(mode=0o700, parents=True)
+        return directory
+    except OSError as error:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        own = Path(base) / "postfix-mtasts"
+        log.info("store-directory %s", KV(directory=own, instead_of=directory, reason=error.strerror))
+        own.parent.mkdir(parents=True, exist_ok=True)
+        return own

@@ -1,0 +1,201 @@
+"""The daemon, whole: builds everything, handles signals, reloads, ends.
+
+Order of the start: configuration, store (its lock decides who runs), loop,
+listeners, READY; the store is then loaded in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .. import __version__
+from ..configfile import Loaded, read
+from ..core.quoting import KV
+from ..errors import ConfigError, ListenError
+from ..settings import Settings
+from . import logs, systemd
+from .answerer import Answerer
+from .counts import Counts
+from .directory import store_directory
+from .frames import Frames
+from .jobs import Jobs
+from .keeper import Keeper
+from .refresher import Refresher
+from .server import Server
+from .storekeeper import StoreKeeper
+
+log = logging.getLogger(__name__)
+
+DRAIN = 4.5  # seconds that SIGTERM leaves to what is under way
+FLUSH = 1.0  # seconds for the store to write what is queued
+TICK = 1.0  # seconds
+CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by somebody explains
+
+
+def run(loaded: Loaded, config_file: str | None) -> None:
+    """Run until SIGTERM or SIGINT. Raises: ConfigError, ListenError, StoreError, StoreBusyError."""
+    logs.configure(loaded.settings.log)
+    check_ca_file(loaded)
+    passed = systemd.passed_sockets()
+    if not passed and not loaded.settings.listen:
+        raise ListenError("listen is empty and systemd passed no socket; name an address, such as inet:127.0.0.1:8462")
+    store = StoreKeeper.open(store_directory(loaded))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_main(loaded, config_file, store, passed))
+
+
+def check_ca_file(loaded: Loaded) -> None:
+    """Raises: ConfigError where fetch.ca_file holds no usable certificates."""
+    file = loaded.settings.fetch.ca_file
+    if file is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        place = loaded.origins["fetch.ca_file"]
+        fault = f"{place}: fetch.ca_file: {file!r} cannot be used: {why}; name a file of PEM certificates"
+        raise ConfigError([fault]) from None
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _main(loaded: Loaded, config_file: str | None, store: StoreKeeper, passed: dict[str, socket.socket]) -> None:
+    daemon = Daemon(loaded.settings, config_file, store, passed)
+    try:
+        await daemon.start()
+        await daemon.stopped.wait()
+        log.info("stopping")
+    finally:
+        await daemon.stop()
+    log.info("stopped")
+
+
+class Daemon:
+    """All parts of a running daemon."""
+
+    def __init__(
+        self, settings: Settings, config_file: str | None, store: StoreKeeper, passed: dict[str, socket.socket]
+    ) -> None:
+        self._settings, self._config_file, self._passed = settings, config_file, passed
+        self.stopped = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self.counts = Counts()
+        self.frames = Frames(settings.refresh.recheck / 5)
+        self.jobs = Jobs(settings, self.counts.dns)
+        self.store = store
+        self.keeper = Keeper(settings, self.jobs, store, self.frames, self.counts)
+        store.contents = self.keeper.contents
+        self.refresher = Refresher(self._loop, self.keeper.due)
+        self.keeper.schedule = self.refresher.push
+        self.answerer = Answerer(self.keeper, self.frames, self.counts)
+        self.server = Server(self.frames, self.answerer.answer)
+        self._clocks = time.time() - time.monotonic()
+
+    async def start(self) -> None:
+        """Raises: ListenError."""
+        self.answerer.maps = self._settings.maps
+        await self.server.listen(self._settings, self._passed)
+        self._loop.add_signal_handler(signal.SIGTERM, self.stopped.set)
+        self._loop.add_signal_handler(signal.SIGINT, self.stopped.set)
+        self._loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
+        self.jobs.start()
+        self.refresher.start()
+        self._spawn(self._load())
+        self._loop.call_later(TICK, self._tick)
+        self._loop.call_later(self.frames.period, self._empty_frames)
+        log.info("ready %s", KV(listen=" ".join(self.server.addresses), version=__version__))
+        systemd.notify("READY=1")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load(self) -> None:
+        """Hold all that is stored."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.store.load(self.keeper.take_stored)
+            self.keeper.loaded = True
+            gc.freeze()  # what was loaded stays: no collection needs to walk it again
+            log.info("loaded %s", KV(policies=len(self.keeper.held)))
+
+    def _tick(self) -> None:
+        """Once a second: who is idle, and whether somebody set the clock."""
+        self.server.tick += 1
+        clocks = time.time() - time.monotonic()
+        if abs(clocks - self._clocks) > CLOCK_STEP:
+            log.warning("clock-set %s", KV(seconds=round(clocks - self._clocks)))
+            self.refresher.replace(self.keeper.clock_was_set())
+        self._clocks = clocks
+        self._loop.call_later(TICK, self._tick)
+
+    def _empty_frames(self) -> None:
+        self.frames.empty()
+        self._loop.call_later(self.frames.period, self._empty_frames)
+
+    async def _reload(self) -> None:
+        """Check, then swap; with a fault the old configuration stays in force."""
+        async with self._reloading:
+            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            try:
+                loaded = read(self._config_file)
+                check_ca_file(loaded)
+                if not loaded.settings.listen and not self._passed:
+                    raise ListenError("listen is empty; name an address, such as inet:127.0.0.1:8462")
+                await self.server.listen(loaded.settings, self._passed)
+            except ConfigError as error:
+                for fault in error.faults:
+                    log.error("reload-refused %s", KV(reason=fault))
+            except ListenError as error:
+                log.error("reload-refused %s", KV(reason=error))
+            else:
+                self._take(loaded.settings)
+            systemd.notify("READY=1")
+
+    def _take(self, settings: Settings) -> None:
+        if settings.cache.directory != self._settings.cache.directory:
+            log.warning("reload-incomplete %s", KV(key="cache.directory", reason="it takes effect at the next start"))
+        logs.configure(settings.log)
+        if (settings.dns, settings.fetch) != (self._settings.dns, self._settings.fetch):
+            self.jobs.configure(settings)
+        self._settings = settings
+        self.frames.period = settings.refresh.recheck / 5
+        self.answerer.maps = settings.maps
+        self.keeper.configure(settings)
+        self.refresher.replace(self.keeper.clock_was_set())
+        log.info("reloaded %s", KV(listen=" ".join(self.server.addresses)))
+
+    async def stop(self) -> None:
+        """Stop accepting, answer what is under way, close. Five seconds at most, whatever hangs."""
+        systemd.notify("STOPPING=1")
+        self.keeper.stopping = True
+        self.server.stop_accepting()
+        self.server.finish()
+        deadline = self._loop.time() + DRAIN
+        while self.server.connections and self._loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        self.keeper.abandon()
+        await asyncio.sleep(0)
+        self.server.close()
+        self.refresher.stop()
+        self.jobs.stop()
+        await self.store.close(FLUSH)

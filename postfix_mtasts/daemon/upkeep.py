@@ -1,0 +1,104 @@
+"""What a held policy needs over time: core.entry's rules applied to Held, on both clocks.
+
+The rules speak of UTC. What this process alone remembers, and the refresher's
+due times, go by the monotonic clock, which nobody can set.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from ..core import entry as rules
+from ..core.entry import Entry, Timing, Trouble, Warned
+from ..core.outcome import Failed
+from ..core.quoting import KV
+from .state import Held
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """Time rules for Held; *write* is told of each entry that has to be stored again."""
+
+    def __init__(self, write: Callable[[Entry], None]) -> None:
+        self._write = write
+        self.timing = Timing(0.0, 0.0, 0.0)
+        self.wall: Callable[[], float] = time.time
+        self.monotonic: Callable[[], float] = time.monotonic
+
+    def left(self, held: Held) -> float:
+        """Seconds that the policy is still in force; a clock set back is made good first."""
+        wall = self.wall()
+        entry = rules.clamped(held.entry, wall)
+        if entry is not held.entry:
+            held.entry = entry
+            self._write(entry)
+        if rules.in_force(entry, wall, self.timing):
+            held.expired_at = None
+            return rules.ends_at(entry, self.timing) - wall
+        if held.expired_at is None:
+            held.expired_at = self.monotonic()
+        return 0.0
+
+    def note_use(self, held: Held) -> None:
+        """Keep the day of the last lookup."""
+        entry = rules.used(held.entry, self.wall())
+        if entry is not held.entry:
+            held.entry = entry
+            self._write(entry)
+
+    def failed(self, held: Held, failure: Failed) -> None:
+        """A fetch failed while the policy is in force: it stays, and the retry clock runs."""
+        old = held.trouble
+        if old is None:
+            held.trouble = Trouble(1, failure.result_type, failure.reason)
+        else:
+            held.trouble = Trouble(
+                old.failures + 1, failure.result_type, failure.reason, old.warned_at, old.warned_tenth, old.warned_ended
+            )
+        held.tried_id = failure.record_id
+        left = self.left(held)
+        held.retry_at = self.monotonic() + rules.retry_delay(held.trouble.failures, left, self.timing)
+        self.warn(held, left)
+
+    def warn(self, held: Held, left: float) -> None:
+        """Say what an operator has to know of a failing refresh (RFC 8461 section 3.3)."""
+        if held.trouble is None:
+            return
+        warning, held.trouble = rules.warning_due(held.trouble, held.entry, self.wall(), self.timing)
+        if warning is Warned.NOTHING:
+            return
+        event = "policy-ended" if warning is Warned.ENDED else "refresh-failing"
+        trouble = held.trouble
+        fields = {"domain": held.entry.domain, "result": trouble.result_type, "reason": trouble.reason}
+        log.warning("%s %s", event, KV(**fields, failures=trouble.failures, policy_left_s=int(left)))
+
+    def wants_fetch(self, held: Held) -> bool:
+        """Whether the refresher is to fetch the policy now."""
+        return self._fetch_in(held) <= 0
+
+    def over(self, held: Held) -> bool:
+        """Whether the entry may go: seen expired for a day by a clock that nobody can set."""
+        return held.expired_at is not None and self.monotonic() >= held.expired_at + rules.EXPIRED_KEPT
+
+    def next_due(self, held: Held) -> float:
+        """When something is next to be done, by the monotonic clock."""
+        if held.expired_at is not None:
+            return held.expired_at + rules.EXPIRED_KEPT
+        wall = self.wall()
+        wait = min(rules.ends_at(held.entry, self.timing) - wall, self._fetch_in(held))
+        if held.trouble is not None:
+            wait = min(wait, rules.tenth_at(held.entry, self.timing, wall) - wall)
+        return self.monotonic() + max(wait, 0.0)
+
+    def _fetch_in(self, held: Held) -> float:
+        """Seconds until the refresher's next fetch; infinity for a policy that nobody asks for any more."""
+        wall, now = self.wall(), self.monotonic()
+        if held.expired_at is not None or rules.unused(held.entry, wall):
+            return float("inf")
+        if held.trouble is not None:
+            return held.retry_at - now
+        wait = rules.refetch_at(held.entry, self.timing) - wall
+        return max(wait, held.checked_at + self.timing.recheck - now)
