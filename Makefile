@@ -1,6 +1,7 @@
 # For a fresh Debian 12 or 13 machine with python3 and make:
 #
 #   make run    the daemon, built-in defaults, 127.0.0.1:8462, in the foreground
+#   make demo   the daemon at work in a small world of its own; no internet, 1 s
 #   make test   install what the tests need, check the code, run all tests
 #
 # PYTHON=python3.13 make test takes another Python. As root, `make test` also
@@ -16,6 +17,9 @@ SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light postmap:postfix i
 
 run: $(VENV)/installed-run
 	exec $(BIN)/postfix-mtasts daemon
+
+demo: $(VENV)/installed-run
+	$(BIN)/python -m demo.demo
 
 test: lint
 	if [ "$$(id -u)" = 0 ]; then tests/support/apt-install $(SERVERS); fi
@@ -46,4 +50,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run test lint clean
+.PHONY: run demo test lint clean

@@ -20,7 +20,7 @@ from ..settings import LookupSettings
 from .inquiry import Inquiry, Step
 
 WIDTH = 80
-_HEAD = 23  # columns of "address 12345 ms  ok   "
+_HEAD = 24  # columns of "address  12345 ms  ok   "
 _RECORD_RULE = "(RFC 8461 section 3.1)"  # ends what core/record.py says of records that are there but of no use
 
 _GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
@@ -46,7 +46,7 @@ _ADVICE = {  # for a failure at a stage
     "reached, it is the domain's fault: tell its postmaster; else see to this machine's DNS and firewall (port 443).",
     Stage.TLS: "The domain has to mend the TLS of {host}: tell its postmaster. Should many domains fail like this, "
     "something between here and there interferes with port 443.",
-    Stage.HTTP: "The domain has to serve the file itself, with status 200 and as text/plain, at "
+    Stage.HTTP: "The domain has to serve the file itself and in time, with status 200 and as text/plain, at "
     "https://{host}/.well-known/mta-sts.txt: tell its postmaster.",
     Stage.POLICY: "The domain has to mend the policy file: tell its postmaster the line above.",
 }
@@ -97,9 +97,11 @@ def lines(inquiry: Inquiry, settings: LookupSettings, colour: bool) -> Iterator[
 def _step(step: Step, inquiry: Inquiry, settings: LookupSettings, colour: bool) -> Iterator[str]:
     # Of the answer the time is the whole: of itself it takes none.
     seconds = inquiry.seconds if step.stage is Stage.ANSWER else step.seconds
-    mark = "ok" if step.ok else "no"
-    if colour:
-        mark = f"{_GREEN if step.ok else _RED}{mark}{_PLAIN}"
+    advice = _advice(step, inquiry)
+    failed = bool(advice) or step.stage is Stage.DANE or inquiry.verdict.kind is Kind.TEMP
+    mark, paint = ("ok", _GREEN) if step.ok else ("no", _RED) if failed else ("--", "")
+    if colour and paint:
+        mark = f"{paint}{mark}{_PLAIN}"
     head = f"{step.stage:<7} {seconds * 1000:6.0f} ms  {mark}   "
     seen = escape(inquiry.answer) if step.stage is Stage.ANSWER else shown(step.seen)
     for line in _wrapped(seen):
@@ -107,7 +109,7 @@ def _step(step: Step, inquiry: Inquiry, settings: LookupSettings, colour: bool) 
         head = " " * _HEAD
     for text in _meaning(step, inquiry, settings):
         yield from (" " * _HEAD + line for line in _wrapped(text))
-    if advice := _advice(step, inquiry):
+    if advice:
         yield from (" " * _HEAD + line for line in _wrapped(f"-> {advice}", "   "))
 
 
@@ -188,6 +190,8 @@ def _advice(step: Step, inquiry: Inquiry) -> str:
     """What to do about a failure; nothing where nothing has failed."""
     if step.ok or step.stage is Stage.ANSWER or isinstance(inquiry.hop, NoDomain):
         return ""
+    if step.stage is Stage.DANE and not (step is inquiry.steps[-2] and inquiry.verdict.kind is Kind.TEMP):
+        return ""  # once, after the last host, and only where it decides
     return _advice_text(step, inquiry).format(
         domain=inquiry.hop.domain, host=f"mta-sts.{inquiry.hop.domain}", port=inquiry.hop.port
     )

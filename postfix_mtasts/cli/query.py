@@ -79,9 +79,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
 def run(args: argparse.Namespace) -> int:
     """The highest exit code of all domains. Raises: ConfigError (exit code 78)."""
     settings = read(args.config).settings
-    map_name = next(iter(settings.maps), None) if args.map is None else args.map
+    map_name: str = next(iter(settings.maps)) if args.map is None else args.map
     if map_name not in settings.maps:
-        known = ", ".join(settings.maps) or "none"
+        known = ", ".join(settings.maps)
         print(f"postfix-mtasts query: --map: there is no map {quote(map_name)}; configured: {known}", file=sys.stderr)
         return USAGE
     sources = make_sources(settings)

@@ -7,6 +7,7 @@ microseconds; what has to wait for the network waits in the keeper.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 
 from ..core import netstring, socketmap
@@ -41,9 +42,13 @@ class Answerer:
         if isinstance(hop, NoDomain):
             nothing = Verdict(Kind.NOTFOUND, hop.reason, float("inf"))
             return self._reply(payload, request.map, settings, Domain(""), nothing)
-        verdict = self._keeper.lookup(
-            hop, settings.dane, lambda found: later(self._reply(payload, request.map, settings, hop.domain, found))
-        )
+        begun = time.monotonic()
+
+        def told(found: Verdict) -> None:
+            self._counts.cold(time.monotonic() - begun)
+            later(self._reply(payload, request.map, settings, hop.domain, found))
+
+        verdict = self._keeper.lookup(hop, settings.dane, told)
         if verdict is None:
             return None
         return self._reply(payload, request.map, settings, hop.domain, verdict)

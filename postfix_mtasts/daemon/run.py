@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..configfile import Loaded, read
@@ -27,17 +28,23 @@ from .answerer import Answerer
 from .counts import Counts
 from .directory import store_directory
 from .frames import Frames
+from .health import Health
 from .jobs import Jobs
 from .keeper import Keeper
 from .refresher import Refresher
 from .server import Server
 from .storekeeper import StoreKeeper
 
+if TYPE_CHECKING:
+    from .http import HttpServer
+    from .metrics import Snapshot
+
 log = logging.getLogger(__name__)
 
 DRAIN = 4.5  # seconds that SIGTERM leaves to what is under way
 FLUSH = 1.0  # seconds for the store to write what is queued
 TICK = 1.0  # seconds
+STATUS_EVERY = 10  # ticks
 CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by somebody explains
 
 
@@ -108,12 +115,16 @@ class Daemon:
         self.keeper.schedule = self.refresher.push
         self.answerer = Answerer(self.keeper, self.frames, self.counts)
         self.server = Server(self.frames, self.answerer.answer)
+        self.health = Health(self.refresher, store)
+        self._http: HttpServer | None = None
+        self._watched = bool(os.environ.get("WATCHDOG_USEC"))
         self._clocks = time.time() - time.monotonic()
 
     async def start(self) -> None:
         """Raises: ListenError."""
         self.answerer.maps = self._settings.maps
         await self.server.listen(self._settings, self._passed)
+        self._serve_http(None, self._settings.metrics.listen)
         self._loop.add_signal_handler(signal.SIGTERM, self.stopped.set)
         self._loop.add_signal_handler(signal.SIGINT, self.stopped.set)
         self._loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
@@ -136,17 +147,58 @@ class Daemon:
             await self.store.load(self.keeper.take_stored)
             self.keeper.loaded = True
             gc.freeze()  # what was loaded stays: no collection needs to walk it again
-            log.info("loaded %s", KV(policies=len(self.keeper.held)))
+
+    def _serve_http(self, old: str | None, new: str | None) -> None:
+        """Move /metrics and /healthz from one address to another; None: nowhere. Raises: ListenError."""
+        if old == new:
+            return
+        fresh = None
+        if new is not None:
+            from .http import HttpServer  # prometheus_client takes 50 ms that few need
+
+            fresh = HttpServer(new, self._loop, self.snapshot, self.health.faults)
+        if self._http is not None:
+            self._http.close()
+        self._http = fresh
+
+    def snapshot(self) -> Snapshot:
+        """What /metrics shows, as it is now."""
+        from .metrics import Snapshot
+
+        due, lag = self.refresher.overdue(time.monotonic())
+        return Snapshot(
+            lookups=self.counts.all_lookups(),
+            cold_buckets=self.counts.cold_buckets(),
+            cold_seconds=self.counts.cold_seconds,
+            fetches=dict(self.counts.fetches),
+            dns_queries=dict(self.counts.dns_queries),
+            held=list(self.keeper.held.values()),
+            negatives=len(self.keeper.negatives),
+            connections=len(self.server.connections),
+            errors=self.counts.errors,
+            refresh_due=due,
+            refresh_lag=lag,
+            expires_in=self.keeper.upkeep.expires_in,
+        )
 
     def _tick(self) -> None:
-        """Once a second: who is idle, and whether somebody set the clock."""
+        """Once a second: who is idle, how we are, and whether somebody set the clock."""
         self.server.tick += 1
+        self._tell_systemd()
         clocks = time.time() - time.monotonic()
         if abs(clocks - self._clocks) > CLOCK_STEP:
             log.warning("clock-set %s", KV(seconds=round(clocks - self._clocks)))
             self.refresher.replace(self.keeper.clock_was_set())
         self._clocks = clocks
         self._loop.call_later(TICK, self._tick)
+
+    def _tell_systemd(self) -> None:
+        """The watchdog's sign of life, and once in ten seconds how much there is."""
+        if self._watched and not self.health.refresher_fault():
+            systemd.notify("WATCHDOG=1")
+        if self.server.tick % STATUS_EVERY == 0:
+            held, clients = len(self.keeper.held), len(self.server.connections)
+            systemd.notify(f"STATUS={held} policies, {len(self.keeper.negatives)} without, {clients} connections")
 
     def _empty_frames(self) -> None:
         self.frames.empty()
@@ -161,6 +213,7 @@ class Daemon:
                 check_ca_file(loaded)
                 if not loaded.settings.listen and not self._passed:
                     raise ListenError("listen is empty; name an address, such as inet:127.0.0.1:8462")
+                self._serve_http(self._settings.metrics.listen, loaded.settings.metrics.listen)
                 await self.server.listen(loaded.settings, self._passed)
             except ConfigError as error:
                 for fault in error.faults:
@@ -196,6 +249,8 @@ class Daemon:
         self.keeper.abandon()
         await asyncio.sleep(0)
         self.server.close()
+        if self._http is not None:
+            self._http.close()
         self.refresher.stop()
         self.jobs.stop()
         await self.store.close(FLUSH)

@@ -42,6 +42,10 @@ class Upkeep:
             held.expired_at = self.monotonic()
         return 0.0
 
+    def expires_in(self, held: Held) -> float:
+        """The same, changing nothing: for those who only look."""
+        return rules.ends_at(held.entry, self.timing) - self.wall()
+
     def note_use(self, held: Held) -> None:
         """Keep the day of the last lookup."""
         entry = rules.used(held.entry, self.wall())

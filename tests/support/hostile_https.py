@@ -24,7 +24,7 @@ import tempfile
 import threading
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -112,7 +112,7 @@ def tls(certificate: bytes, reply: Reply, *, newest: ssl.TLSVersion | None = Non
                 head += more
             seen.requests.append(head)
             reply(secured, seen)
-            if not ragged:
+            if not ragged and secured.fileno() >= 0:
                 secured.unwrap()
 
     return run
@@ -204,6 +204,28 @@ def bombs(megabytes: int) -> Reply:
         sock.sendall(packer.flush())
 
     return run
+
+
+@contextlib.contextmanager
+def unanswered(address: str = "127.0.0.1") -> Iterator[int]:
+    """A port at which no connection is refused and none comes about: its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server((address, 0), backlog=0))
+        place = listener.getsockname()
+        full = False
+        while not full:
+            sock = stack.enter_context(socket.socket())
+            sock.settimeout(0.2)
+            full = sock.connect_ex(place) != 0
+        sock.close()
+        yield place[1]
+
+
+def is_connecting(port: int) -> bool:
+    """Whether somebody on this machine waits for a connection to *port* (IPv4)."""
+    with open("/proc/net/tcp") as table:
+        lines = [line.split() for line in table]
+    return any(line[2].endswith(f":{port:04X}") and line[3] == "02" for line in lines)  # SYN_SENT
 
 
 def chunked(*pieces: bytes) -> bytes:
