@@ -33,7 +33,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 
 from .. import __version__
 from ..core.outcome import Note, Stage, no_note
-from .tls import Fetch, Transfer, make_context, open_tls, system_words, tls_words
+from .tls import Fetch, Transfer, make_context, open_tls
 
 __all__ = ["BODY_LIMIT", "HttpsPolicyHosts", "Transfer"]
 
@@ -55,11 +55,9 @@ _FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError, Value
 
 _ENDS_EARLY = "the body ends early, or its chunks are broken"
 _NOT_AS_ENCODED = "the body is not what its Content-Encoding says"
-_CLOSED = "the connection was closed before an answer came"
 _NOT_HTTP = "what was answered is not HTTP/1"
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits
-    (RemoteDisconnected, _CLOSED),
-    (BrokenPipeError, _CLOSED),
+    (RemoteDisconnected, "the connection was closed before an answer came"),
     (UnknownProtocol, _NOT_HTTP),
     (BadStatusLine, _NOT_HTTP),
     (LineTooLong, "the header has a line of more than 65,536 bytes"),
@@ -188,22 +186,18 @@ def _make_decoder(fetch: Fetch, coding: str) -> zlib._Decompress | None:
 
 
 def _words(error: BaseException) -> str:
-    """What went wrong, from the outermost exception of a chain that we have words for."""
+    """What was wrong with the answer, from the outermost exception of a chain that we have words for."""
     for cause in _chain(error):
         for kind, words in _WORDS:
             if isinstance(cause, kind):
                 return words
-        if isinstance(cause, ssl.SSLError):
-            return tls_words(cause)
-        if isinstance(cause, OSError) and cause.errno:
-            return system_words(cause)
         if type(cause) is HTTPException:  # http.client raises it as such for one reason only
             return "the header has more than 100 lines"
     return f"the answer cannot be read as HTTP ({type(error).__name__})"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """*error* and what led to it: requests and urllib3 wrap what happened."""
+    """*error* and what led to it: requests and urllib3 wrap what http.client raised."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -164,13 +164,20 @@ class _Socket(ssl.SSLSocket):
         self.fetch.step(self, super().do_handshake)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        return self.fetch.step(self, super().send, data, flags)
+        return self._transfer(super().send, data, flags)
 
     def read(self, size: int = 1024, buffer: Any = None) -> Any:
         """The bytes, or with a *buffer* their number."""
-        got: Any = self.fetch.step(self, super().read, size, buffer)
+        got: Any = self._transfer(super().read, size, buffer)
         self.fetch.count(got if isinstance(got, int) else len(got))
         return got
+
+    def _transfer(self, work: Callable[..., _T], *args: Any) -> _T:
+        """Raises: FetchError only, which passes through http.client, urllib3 and requests as it is."""
+        try:
+            return self.fetch.step(self, work, *args)
+        except OSError as error:
+            raise self.fetch.failure(_words(error)) from error
 
 
 def make_context(ca_file: str | None) -> ssl.SSLContext:
@@ -194,7 +201,7 @@ def make_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cafile=ca_file)
     except OSError as error:
-        why = "it holds no CA certificates" if isinstance(error, ssl.SSLError) else system_words(error)
+        why = "it holds no CA certificates" if isinstance(error, ssl.SSLError) else _words(error)
         wanted = "name a readable file of PEM certificates, or null for the system's"
         raise ConfigError([f"fetch.ca_file: {ca_file}: {why}; {wanted}"]) from None
     return context
@@ -209,23 +216,10 @@ def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSL
     except ssl.SSLCertVerificationError as error:
         reason = _certificate_words(error, fetch.host)
         raise fetch.failure(reason, ResultType.WEBPKI_INVALID) from error
-    except (OSError, ValueError) as error:
-        raise fetch.failure(f"the TLS handshake failed: {_handshake_words(error)}") from error
+    except OSError as error:
+        raise fetch.failure(f"the TLS handshake failed: {_words(error)}") from error
     fetch.stage = Stage.HTTP
     return sock
-
-
-def tls_words(error: ssl.SSLError) -> str:
-    """OpenSSL's reason, for people."""
-    if isinstance(error, ssl.SSLEOFError):
-        return "the connection ended in the middle, without TLS's end mark"
-    reason = error.reason or "no reason given"
-    return _TLS_WORDS.get(reason) or reason.replace("_", " ").lower()
-
-
-def system_words(error: OSError) -> str:
-    """The system's reason, for people."""
-    return os.strerror(error.errno).lower() if error.errno else "no reason given"
 
 
 def _connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
@@ -282,8 +276,8 @@ def _connect_words(error: OSError, limit: float) -> str:
     if isinstance(error, socket.gaierror):
         return "not an address"
     if isinstance(error, TimeoutError) and not error.errno:
-        return f"no answer within {limit:.2g} s"
-    return system_words(error)
+        return f"no answer within {round(limit, 1):g} s"
+    return _words(error)
 
 
 def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> _Socket:
@@ -304,12 +298,14 @@ def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> _
     return sock
 
 
-def _handshake_words(error: OSError | ValueError) -> str:
-    if isinstance(error, ssl.SSLEOFError):
-        return "the host closed the connection"
+def _words(error: OSError) -> str:
+    """What happened to a connection, for people."""
+    if isinstance(error, (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):  # one thing, by Python's version
+        return "the connection broke off"
     if isinstance(error, ssl.SSLError):
-        return tls_words(error)
-    return system_words(error) if isinstance(error, OSError) else "the name cannot be asked for"
+        reason = error.reason or "no reason given"
+        return _TLS_WORDS.get(reason) or reason.replace("_", " ").lower()
+    return os.strerror(error.errno).lower() if error.errno else "no reason given"
 
 
 def _certificate_words(error: ssl.SSLCertVerificationError, host: str) -> str:

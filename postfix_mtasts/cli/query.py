@@ -59,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
             "one line each: DOMAIN: ANSWER. What the daemon holds in its cache is not looked at."
         ),
         epilog=(
-            "exit codes: 0 Postfix gets a policy, 1 it gets none, 64 wrong usage or no domain,\n"
+            "exit codes: 0 Postfix gets a policy, 1 it gets none, 64 wrong usage,\n"
             "75 temporary failure, 78 bad configuration; of several domains the highest\n\n"
             "examples:\n"
             "  postfix-mtasts query gmail.com\n"
@@ -70,9 +70,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
     )
     parser.add_argument("domains", nargs="+", metavar="DOMAIN", help="a next-hop as Postfix asks for it")
     parser.add_argument("--map", metavar="NAME", help="answer as this map does (default: the first one configured)")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--explain", action="store_true", help="show each stage, what it means and what to do")
-    form.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--explain", action="store_true", help="show each stage, what it means and what to do")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line, stages included")
     parser.set_defaults(run=run)
 
 
@@ -89,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     for key in args.domains:
         inquiry = _ask(key, map_name, settings, sources)
         _print(inquiry, settings, args)
-        code = max(code, exit_code(inquiry))
+        code = max(code, _CODES[inquiry.verdict.kind])
     return code
 
 
@@ -102,13 +101,6 @@ def make_sources(settings: Settings) -> Sources:
         slot=lambda: nullcontext(None),  # one fetch at a time
         allow_private_addresses=settings.fetch.allow_private_addresses,
     )
-
-
-def exit_code(inquiry: Inquiry) -> int:
-    """A host in brackets is a next-hop without MX lookup; all else that is no domain was typed wrong."""
-    if isinstance(inquiry.hop, NoDomain) and not inquiry.key.startswith("["):
-        return USAGE
-    return _CODES[inquiry.verdict.kind]
 
 
 def _ask(key: str, map_name: str, settings: Settings, sources: Sources) -> Inquiry:

@@ -31,6 +31,7 @@ from .frames import Frames
 from .health import Health
 from .jobs import Jobs
 from .keeper import Keeper
+from .prober import Prober
 from .refresher import Refresher
 from .server import Server
 from .storekeeper import StoreKeeper
@@ -109,7 +110,8 @@ class Daemon:
         self.frames = Frames(settings.refresh.recheck / 5)
         self.jobs = Jobs(settings, self.counts.dns)
         self.store = store
-        self.keeper = Keeper(settings, self.jobs, store, self.frames, self.counts)
+        self.prober = Prober(self.jobs, settings.dns, self.counts.dns)
+        self.keeper = Keeper(settings, self.prober, store, self.frames, self.counts)
         store.contents = self.keeper.contents
         self.refresher = Refresher(self._loop, self.keeper.due)
         self.keeper.schedule = self.refresher.push
@@ -230,6 +232,7 @@ class Daemon:
         logs.configure(settings.log)
         if (settings.dns, settings.fetch) != (self._settings.dns, self._settings.fetch):
             self.jobs.configure(settings)
+            self.prober.configure(settings.dns)
         self._settings = settings
         self.frames.period = settings.refresh.recheck / 5
         self.answerer.maps = settings.maps
@@ -252,5 +255,6 @@ class Daemon:
         if self._http is not None:
             self._http.close()
         self.refresher.stop()
+        self.prober.close()
         self.jobs.stop()
         await self.store.close(FLUSH)

@@ -20,15 +20,17 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ..adapters.dns import DnsClient
 from ..adapters.https import HttpsPolicyHosts, Transfer
+from ..core.dnsdata import DnsAnswer
 from ..core.names import parse_domain
 from ..core.outcome import ResultType, Stage
 from ..errors import FetchError
 from ..resolving import dane
-from ..resolving.discovery import discover
+from ..resolving.discovery import discover, record_name
 from ..resolving.sources import Sources
 from .crew import Crew
 from .wire import dane_to_json, outcome_to_json
@@ -78,6 +80,18 @@ class FetchSlots:
             self._running[transfer] = time.monotonic()
 
 
+class _Told:
+    """DNS, with the answer about the record that the daemon's probe brought."""
+
+    def __init__(self, dns: DnsClient, answer: DnsAnswer[bytes]) -> None:
+        self.a, self.aaaa = dns.a, dns.aaaa
+        self.mx, self.tlsa, self.cname = dns.mx, dns.tlsa, dns.cname
+        self._answer = answer
+
+    def txt(self, name: str) -> DnsAnswer[bytes]:
+        return self._answer
+
+
 class Worker:
     """Reads jobs, runs them in threads, writes answers."""
 
@@ -87,8 +101,9 @@ class Worker:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
         slots = FetchSlots(settings["parallel"])
+        self._dns = DnsClient(settings["servers"], settings["dns_timeout"], count=self._count)
         self._sources = Sources(
-            dns=DnsClient(settings["servers"], settings["dns_timeout"], count=self._count),
+            dns=self._dns,
             hosts=HttpsPolicyHosts(settings["fetch_timeout"], settings["ca_file"]),
             clock=time.time,
             slot=slots.slot,
@@ -123,7 +138,13 @@ class Worker:
 
     def _discover(self, job: dict[str, Any]) -> dict[str, Any]:
         domain = parse_domain(job["domain"])
-        return outcome_to_json(discover(domain, self._sources, avoid=job["avoid"], refetch_as=job["refetch_as"]))
+        sources = self._sources
+        if (record := job.get("record")) is not None:
+            name = record_name(domain)
+            answer = self._dns.txt_from_wire(name, bytes.fromhex(record))
+            if answer is not None:
+                sources = replace(sources, dns=_Told(self._dns, answer))
+        return outcome_to_json(discover(domain, sources, avoid=job["avoid"], refetch_as=job["refetch_as"]))
 
     def _dane(self, job: dict[str, Any]) -> dict[str, Any]:
         return dane_to_json(dane.facts(parse_domain(job["domain"]), job["port"], self._sources.dns))

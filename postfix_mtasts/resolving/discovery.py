@@ -47,19 +47,26 @@ def discover(
     return _fetch(domain, record.id, sources, note)
 
 
+def record_name(domain: str) -> str:
+    """Where the record of a policy domain is."""
+    return f"_mta-sts.{domain}"
+
+
+def absent(name: str, exists: bool, ttl: float) -> Absent:
+    """What it means that DNS has no MTA-STS record at *name*."""
+    return Absent(f"no TXT record at {name} begins with v=STSv1;" if exists else f"{name} does not exist", ttl)
+
+
 def _read_record(domain: Domain, sources: Sources, note: Note) -> tuple[Record | None, Absent | DnsFailed]:
     """The record, or what its absence is."""
-    name = f"_mta-sts.{domain}"
-    missing: Absent | DnsFailed
+    name = record_name(domain)
     if len(name) > NAME_LIMIT:  # no such name can be asked for, so there is no such record
         return None, Absent(f"{name[:60]}... is longer than a domain name", float("inf"))
     try:
         answer = sources.dns.txt(name)
     except DnsError as error:
         return None, DnsFailed(str(error))
-    missing = Absent(f"no TXT record at {name} begins with v=STSv1;", answer.ttl)
-    if not answer.exists:
-        missing = Absent(f"{name} does not exist", answer.ttl)
+    missing = absent(name, answer.exists, answer.ttl)
     try:
         record = select_record(answer.records)
     except RecordError as error:

@@ -267,14 +267,14 @@ CODES: list[tuple[str, World, tuple[str, ...], int, str]] = [
         "no domain",
         World(),
         ("localhost",),
-        64,
+        1,
         "localhost: NOTFOUND (the name is a single label)\n",
     ),
     (
         "several domains: the highest code",
         World(),
         ("example.com", "192.0.2.1", "example.org"),
-        64,
+        1,
         f"example.com: OK {SECURE}\n"
         "192.0.2.1: NOTFOUND (the last label is all digits: an address, not a domain)\n"
         f"example.org: OK {SECURE}\n",
@@ -315,7 +315,7 @@ def test_an_unknown_map_is_wrong_usage(command: Any, capsys: pytest.CaptureFixtu
     )
 
 
-@pytest.mark.parametrize("words", [[], ["--nonsense", "example.com"], ["--json", "--explain", "example.com"]])
+@pytest.mark.parametrize("words", [[], ["--nonsense", "example.com"]])
 def test_a_wrong_command_line_exits_64(words: list[str], command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """sysexits.h, EX_USAGE; not argparse's 2."""
     with pytest.raises(SystemExit) as ended:
@@ -427,6 +427,12 @@ def test_a_terminal_gets_colour_and_is_told_what_is_waited_for(command: Any, mon
     assert "\x1b" not in plain.getvalue()
 
 
+def test_json_has_the_stages_anyhow(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """--explain beside --json changes nothing."""
+    assert command(World(), "--json", "--explain", "example.com") == 0
+    assert json.loads(capsys.readouterr().out)["stages"]
+
+
 def test_no_terminal_no_progress(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Cron mail and pipes get the answer alone."""
     command(World(), "--explain", "example.com")
@@ -437,7 +443,7 @@ def test_no_terminal_no_progress(command: Any, capsys: pytest.CaptureFixture[str
 
 def test_bytes_that_are_no_text_are_no_domain(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The shell passes any bytes; Python holds those that are no UTF-8 as lone surrogates."""
-    assert command(World(), "\udcff.example") == 64
+    assert command(World(), "\udcff.example") == 1
     assert capsys.readouterr().out == '"\\udcff.example": NOTFOUND (the name is not UTF-8)\n'
 
 

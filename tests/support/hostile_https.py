@@ -83,6 +83,7 @@ class PolicyHost(Seen):
                 return  # shut down: the test is over
             self.connections += 1
             sock.settimeout(20)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._threads.append(threading.Thread(target=self._run, args=(sock,)))
             self._threads[-1].start()
 
