@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -37,6 +38,12 @@ from .wire import dane_to_json, outcome_to_json
 
 PATIENCE = 10.0  # seconds that any fetch may run before one that waits may take its place
 WAITING_THREADS = 256  # beyond fetch.parallel: jobs that ask DNS, or wait for a place
+DESCRIPTORS_EACH = 4  # a fetch holds two, and asks DNS before
+
+
+def _descriptors() -> int:
+    """How many files may be open, beside the few that the process itself needs."""
+    return max(DESCRIPTORS_EACH, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
 
 
 class FetchSlots:
@@ -100,7 +107,7 @@ class Worker:
         self._writing = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
-        slots = FetchSlots(settings["parallel"])
+        slots = FetchSlots(min(settings["parallel"], _descriptors() // DESCRIPTORS_EACH))
         self._dns = DnsClient(settings["servers"], settings["dns_timeout"], count=self._count)
         self._sources = Sources(
             dns=self._dns,

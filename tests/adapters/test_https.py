@@ -595,9 +595,8 @@ def test_nothing_stays_open(world: World) -> None:
     ]
     before = set(os.listdir("/proc/self/fd"))
     for script in scripts:
-        with PolicyHost(script) as host:
-            with suppress(FetchError):
-                fetch(world, host.port)
+        with PolicyHost(script) as host, suppress(FetchError):
+            fetch(world, host.port)
     assert set(os.listdir("/proc/self/fd")) == before
 
 
