@@ -149,3 +149,21 @@ def test_a_page_renders_without_a_warning(name: str) -> None:
     )
     assert done.stderr == ""
     assert "NAME" in done.stdout
+
+
+def test_every_event_of_the_log_is_explained() -> None:
+    """An administrator who greps the manual for an event of the log finds it, with the level it has."""
+    source = "\n".join(path.read_text() for path in (MAN.parent / "postfix_mtasts").rglob("*.py"))
+    logged = set(re.findall(r'log\.(?:info|warning|error)\("([a-z-]+)(?: %s)?"', source))
+    logged |= set(re.findall(r'"([a-z]+(?:-[a-z]+)+) %s"', source))
+    explained = set(re.findall(r"^\.B ([a-z-]+)\n\((?:info|warning|error)\)", page("postfix-mtasts.8"), re.MULTILINE))
+    debug = {"record-unchanged", "record-missing", "broken-frame", "event-name"}
+    assert logged - debug == explained
+
+
+def test_every_metric_is_explained() -> None:
+    """The names of SPEC's metrics, as the daemon exports them."""
+    names = set(re.findall(r'"(mtasts_[a-z_]+)"', (MAN.parent / "postfix_mtasts/daemon/metrics.py").read_text()))
+    text = page("postfix-mtasts.8")
+    assert names
+    assert [name for name in names if f".B {name}" not in text] == []

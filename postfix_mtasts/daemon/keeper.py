@@ -327,7 +327,8 @@ class Keeper:
         if changed:
             policy = entry.policy
             fields = {"domain": entry.domain, "mode": policy.mode, "max_age": policy.max_age, "id": entry.record_id}
-            log.info("policy-%s %s", "new" if old is None else "changed", KV(**fields, mx=",".join(policy.mx)))
+            event = "policy-new %s" if old is None else "policy-changed %s"
+            log.info(event, KV(**fields, mx=",".join(policy.mx)))
             if policy.unusable:
                 log.warning("mx-pattern-unusable %s", KV(domain=entry.domain, mx=", ".join(policy.unusable)))
         self.schedule([(self.upkeep.next_due(held), entry.domain)])

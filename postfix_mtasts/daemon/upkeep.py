@@ -74,10 +74,10 @@ class Upkeep:
         warning, held.trouble = rules.warning_due(held.trouble, held.entry, self.wall(), self.timing)
         if warning is Warned.NOTHING:
             return
-        event = "policy-ended" if warning is Warned.ENDED else "refresh-failing"
+        event = "policy-ended %s" if warning is Warned.ENDED else "refresh-failing %s"
         trouble = held.trouble
         fields = {"domain": held.entry.domain, "result": trouble.result_type, "reason": trouble.reason}
-        log.warning("%s %s", event, KV(**fields, failures=trouble.failures, policy_left_s=int(left)))
+        log.warning(event, KV(**fields, failures=trouble.failures, policy_left_s=int(left)))
 
     def wants_fetch(self, held: Held) -> bool:
         """Whether the refresher is to fetch the policy now."""
