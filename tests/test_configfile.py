@@ -211,6 +211,7 @@ FAULTS = [
     ("metrics where Postfix connects", "metrics: {listen: inet:127.0.0.1:8462}", "metrics.listen: inet:127.0.0.1:84"),
     ("an unknown group", "socket_group: no-such-group", "socket_group: there is no group no-such-group on this system"),
     ("an alias", "listen: *x", "listen: aliases such as *x are not taken; write the value itself"),
+    ("an alias for a value", "lookup: {wait: *x }", "lookup.wait: aliases such as *x are not taken"),
     ("an alias as a key", "*x : 1", '"": aliases such as *x are not taken'),
     ("an anchor", "listen: &x []", "listen: anchors such as &x are not taken; leave the anchor out"),
     ("an anchor at a key", "&x listen: []", "listen: anchors such as &x are not taken"),

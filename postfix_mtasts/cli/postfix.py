@@ -152,21 +152,22 @@ def _about_postfix(postfix: Postfix) -> Iterator[str]:
 def _about_map(name: str, settings: Settings, postfix: Postfix) -> Iterator[str]:
     wanted = settings.maps[name]
     at_dane = postfix.level in ("dane", "dane-only")
-    if wanted.tlsrpt and postfix.version < (3, 10):
+    tlsrpt = wanted.tlsrpt and postfix.version >= (3, 10)  # all advice agrees
+    if wanted.tlsrpt and not tlsrpt:
         version = ".".join(map(str, postfix.version))
-        other = _other(settings, MapSettings(dane=wanted.dane))
+        other = _other(settings, MapSettings(dane=at_dane))
         yield (
             f"main.cf: map {name} has tlsrpt: true, and Postfix {version} defers all mail on its attributes, "
             f"which exist from 3.10; use {other}"
         )
     if at_dane and not wanted.dane:
-        other = _other(settings, MapSettings(dane=True, tlsrpt=wanted.tlsrpt))
+        other = _other(settings, MapSettings(dane=True, tlsrpt=tlsrpt))
         yield (
             f"main.cf: smtp_tls_security_level = {postfix.level}, and map {name} would put MTA-STS in the place "
             f"of DANE (RFC 8461 section 2); use {other}"
         )
     if wanted.dane and not (at_dane and postfix.parameters["smtp_dns_support_level"] == "dnssec"):
-        other = _other(settings, MapSettings(tlsrpt=wanted.tlsrpt))
+        other = _other(settings, MapSettings(tlsrpt=tlsrpt))
         yield (
             f"main.cf: map {name} has dane: true, but Postfix does no DANE by itself; "
             f"set smtp_tls_security_level = dane and smtp_dns_support_level = dnssec, or use {other}"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from ..core import entry as rules
 from ..core.entry import Entry, Timing
@@ -33,24 +33,17 @@ from .counts import Counts
 from .danekeeper import DaneKeeper
 from .frames import Frames
 from .jobs import JobRunner
-from .state import Flight, Held, Negative, Negatives
+from .state import EntryStore, Flight, Held, Negative, Negatives
 from .upkeep import Upkeep
 from .wire import outcome_from_json
 
 log = logging.getLogger(__name__)
 
+NEVER = float("inf")
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
 DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down, every domain fails
 SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
 STORE_UNREADABLE = Verdict(Kind.TEMP, "the policy store cannot be read", 0.0)
-
-
-class EntryStore(Protocol):
-    """daemon.storekeeper.StoreKeeper, as far as the keeper needs it."""
-
-    def get(self, domain: Domain) -> asyncio.Future[Entry | None]: ...
-    def put(self, entry: Entry) -> asyncio.Future[None]: ...
-    def delete(self, domain: Domain) -> asyncio.Future[None]: ...
 
 
 class Keeper:
@@ -161,19 +154,31 @@ class Keeper:
     def due(self, domain: Domain, landed: Callable[[], None]) -> bool:
         """Do what is due for *domain*; True: a fetch began, and *landed* is called at its end."""
         held = self.held.get(domain)
-        if held is None or self.stopping:
+        if held is None or self.stopping or self.upkeep.monotonic() < held.due_at:
             return False
+        held.due_at = NEVER
         self.upkeep.warn(held, self.upkeep.left(held))
         if self.upkeep.over(held):
             del self.held[domain]
             self._store.delete(domain).add_done_callback(_ignore)
             log.info("policy-gone %s", KV(domain=domain))
             return False
-        if self.upkeep.wants_fetch(held):
-            self.refresh(domain, landed)
-            return True
-        self.schedule([(self.upkeep.next_due(held), domain)])
-        return False
+        if not self.upkeep.wants_fetch(held):
+            self._plan(held)
+            return False
+
+        def done() -> None:
+            landed()
+            if held.due_at == NEVER and self.held.get(domain) is held:  # it joined a flight that fetched nothing
+                self._plan(held)
+
+        self.refresh(domain, done)
+        return True
+
+    def _plan(self, held: Held) -> None:
+        """Have `due` called when something is next to be done; what was planned before counts no more."""
+        held.due_at = self.upkeep.next_due(held)
+        self.schedule([(held.due_at, held.entry.domain)])
 
     def abandon(self) -> None:
         """The daemon ends: all who still wait are told so."""
@@ -266,7 +271,7 @@ class Keeper:
                 self.report(failed, held.entry if held is not None and in_force else None, flight.domain)
                 if held is not None and in_force:
                     self.upkeep.failed(held, failed)
-                    self.schedule([(self.upkeep.next_due(held), flight.domain)])
+                    self._plan(held)
                 else:
                     self._no_policy(flight, failed)
             case Unchanged():
@@ -331,7 +336,7 @@ class Keeper:
             log.info(event, KV(**fields, mx=",".join(policy.mx)))
             if policy.unusable:
                 log.warning("mx-pattern-unusable %s", KV(domain=entry.domain, mx=", ".join(policy.unusable)))
-        self.schedule([(self.upkeep.next_due(held), entry.domain)])
+        self._plan(held)
 
     def _no_policy(self, flight: Flight, outcome: Absent | Failed | DnsFailed) -> None:
         domain, now = flight.domain, self.upkeep.monotonic()
@@ -374,7 +379,8 @@ class Keeper:
                 continue
             held = self.held[entry.domain] = Held(entry, now - max(0.0, wall - entry.fetched_at))
             self.upkeep.left(held)  # makes good a time later than now, and notes what is expired
-            dues.append((self.upkeep.next_due(held), entry.domain))
+            held.due_at = self.upkeep.next_due(held)
+            dues.append((held.due_at, entry.domain))
         self.schedule(dues)
 
     def contents(self) -> Iterator[Entry]:
@@ -386,7 +392,8 @@ class Keeper:
         self._frames.empty()
         for held in self.held.values():
             self.upkeep.left(held)
-        return [(self.upkeep.next_due(held), domain) for domain, held in self.held.items()]
+            held.due_at = self.upkeep.next_due(held)
+        return [(held.due_at, domain) for domain, held in self.held.items()]
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:

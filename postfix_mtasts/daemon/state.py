@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..core.entry import Entry, Trouble
 from ..core.names import Domain
@@ -18,14 +19,23 @@ from ..core.verdict import Verdict
 FAILURE_MEMORY = 86_400.0  # seconds a failed fetch is remembered, beyond failure_ttl
 
 
+class EntryStore(Protocol):
+    """daemon.storekeeper.StoreKeeper, as far as the keeper needs it."""
+
+    def get(self, domain: Domain) -> asyncio.Future[Entry | None]: ...
+    def put(self, entry: Entry) -> asyncio.Future[None]: ...
+    def delete(self, domain: Domain) -> asyncio.Future[None]: ...
+
+
 class Held:
     """A stored policy and what this process knows of it."""
 
-    __slots__ = ("checked_at", "entry", "expired_at", "retry_at", "tried_id", "trouble")
+    __slots__ = ("checked_at", "due_at", "entry", "expired_at", "retry_at", "tried_id", "trouble")
 
     def __init__(self, entry: Entry, checked_at: float) -> None:
         self.entry = entry
         self.checked_at = checked_at  # when the last reading of the record began
+        self.due_at = 0.0  # when the refresher is to look at it next
         self.trouble: Trouble | None = None  # failed fetches in a row, since the policy in force
         self.retry_at = 0.0  # no fetch earlier, for recheck and refresher alike
         self.tried_id: str | None = None  # the id whose fetch failed last

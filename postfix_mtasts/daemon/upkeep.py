@@ -99,10 +99,9 @@ class Upkeep:
 
     def _fetch_in(self, held: Held) -> float:
         """Seconds until the refresher's next fetch; infinity for a policy that nobody asks for any more."""
-        wall, now = self.wall(), self.monotonic()
+        wall = self.wall()
         if held.expired_at is not None or rules.unused(held.entry, wall):
             return float("inf")
         if held.trouble is not None:
-            return held.retry_at - now
-        wait = rules.refetch_at(held.entry, self.timing) - wall
-        return max(wait, held.checked_at + self.timing.recheck - now)
+            return held.retry_at - self.monotonic()
+        return rules.refetch_at(held.entry, self.timing) - wall

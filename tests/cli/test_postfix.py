@@ -130,6 +130,18 @@ CASES = [
         ],
     ),
     (
+        "TLS reports with an older Postfix at level dane: one advice",
+        "",
+        {"mail_version": "3.9.14"} | DANE | table("socketmap:inet:127.0.0.1:8462:postfix-tlsrpt"),
+        NOT_CHROOTED,
+        [
+            "main.cf: map postfix-tlsrpt has tlsrpt: true, and Postfix 3.9 defers all mail on its attributes, "
+            "which exist from 3.10; use the map postfix-dane",
+            "main.cf: smtp_tls_security_level = dane, and map postfix-tlsrpt would put MTA-STS in the place of DANE "
+            "(RFC 8461 section 2); use the map postfix-dane",
+        ],
+    ),
+    (
         "a plain map at level dane",
         "",
         DANE,
