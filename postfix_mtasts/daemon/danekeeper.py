@@ -56,6 +56,8 @@ class DaneKeeper:
     def forget(self, domain: Domain) -> None:
         for place in [place for place in self._readings if place[0] == domain]:
             del self._readings[place]
+        for place in [place for place in self.flights if place[0] == domain]:
+            self.flights.pop(place).tell()  # what it reads counts for nothing: those who wait begin anew
 
     def abandon(self, verdict: Verdict) -> None:
         """Tell all who wait *verdict*."""
@@ -72,8 +74,9 @@ class DaneKeeper:
         return flight
 
     def _land(self, place: Place, flight: Flight, answer: dict[str, Any]) -> None:
-        del self.flights[place]
-        self._take(place, dane_from_json(answer))
+        if self.flights.get(place) is flight:
+            del self.flights[place]
+            self._take(place, dane_from_json(answer))
         flight.land()
 
     def _take(self, place: Place, facts: rules.DaneFacts) -> None:

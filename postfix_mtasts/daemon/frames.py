@@ -23,18 +23,23 @@ class Frames:
     def __init__(self, period: float) -> None:
         self.ready: dict[bytes, tuple[bytes, Counter]] = {}
         self._bytes = 0
-        self.period = period  # seconds between two emptyings
-        self._emptied_at = time.monotonic()
+        self.period = period  # seconds between two regular emptyings
+        self._next_at = float("-inf")  # the next one; past: it is late, and no frame is taken in until then
+
+    def turn(self) -> float:
+        """The regular emptying; to be called again after the seconds returned."""
+        self.empty()
+        self._next_at = time.monotonic() + self.period
+        return self.period
 
     def empty(self) -> None:
-        """Forget every frame: an answer changed, or the time has come."""
+        """Forget every frame: an answer changed."""
         self.ready.clear()  # the dict itself stays: connections hold it
         self._bytes = 0
-        self._emptied_at = time.monotonic()
 
     def add(self, request: bytes, reply: bytes, counter: Counter, lasts: float) -> None:
-        """Keep *reply* for *request* if it holds for *lasts* seconds, past the next emptying."""
-        if len(request) > REQUEST_LIMIT or time.monotonic() + lasts < self._emptied_at + self.period:
+        """Keep *reply* for *request* if it holds for *lasts* seconds, past the next regular emptying."""
+        if len(request) > REQUEST_LIMIT or not (now := time.monotonic()) < self._next_at <= now + lasts:
             return
         size = len(request) + len(reply) + OVERHEAD
         if self._bytes + size > BYTE_LIMIT:

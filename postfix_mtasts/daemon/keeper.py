@@ -22,26 +22,25 @@ from typing import Any
 from ..core import entry as rules
 from ..core.entry import Entry, Timing
 from ..core.names import Domain, NextHop
-from ..core.outcome import Absent, DnsFailed, Failed, Found, Outcome, ResultType, Stage, Unchanged
+from ..core.outcome import Absent, DnsFailed, Failed, Found, Unchanged
 from ..core.policy import Mode
 from ..core.quoting import KV
 from ..core.verdict import Kind, Verdict
-from ..errors import InputError, StoreError
+from ..errors import StoreError
 from ..resolving.answering import of_failure, of_policy
 from ..settings import Settings
 from .counts import Counts
 from .danekeeper import DaneKeeper
 from .frames import Frames
 from .jobs import JobRunner
-from .state import EntryStore, Flight, Held, Negative, Negatives
+from .state import EntryStore, Flight, Held, Negative, Negatives, Note
 from .upkeep import Upkeep
-from .wire import outcome_from_json
+from .wire import read_outcome
 
 log = logging.getLogger(__name__)
 
 NEVER = float("inf")
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
-DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down, every domain fails
 SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
 STORE_UNREADABLE = Verdict(Kind.TEMP, "the policy store cannot be read", 0.0)
 
@@ -51,7 +50,7 @@ class Keeper:
 
     def __init__(self, settings: Settings, jobs: JobRunner, store: EntryStore, frames: Frames, counts: Counts) -> None:
         self._jobs, self._store, self._frames, self._counts = jobs, store, frames, counts
-        self.schedule: Callable[[Iterable[tuple[float, Domain]]], None] = lambda dues: None  # the refresher's push
+        self.schedule: Callable[[Iterable[Note]], None] = lambda notes: None  # the refresher's push
         self.report: Callable[[Failed, Entry | None, Domain], None] = lambda failed, entry, domain: None  # RFC 8460
         self.held: dict[Domain, Held] = {}
         self.flights: dict[Domain, Flight] = {}
@@ -60,7 +59,6 @@ class Keeper:
         self.dane = DaneKeeper(jobs, self.upkeep.monotonic, frames.empty)
         self.loaded = False  # all of the store is in `held`
         self.stopping = False
-        self._complained_at = float("-inf")
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -74,25 +72,31 @@ class Keeper:
 
     # -- lookups ------------------------------------------------------------
 
-    def lookup(self, hop: NextHop, dane: bool, done: Callable[[Verdict], None]) -> Verdict | None:
-        """The verdict for *hop*, or None: then *done* is called with it, later, once."""
-        known = self._known(hop, dane)
+    def lookup(self, hop: NextHop, dane: bool, done: Callable[[Verdict], None], found: bool = False) -> Verdict | None:
+        """The verdict for *hop*, or None: then *done* is called with it, later, once.
+
+        Args:
+            found: the lookup waited for a fetch, and the policy was fetched: it
+                counts, even if it ended while it was under way.
+        """
+        known = self._known(hop, dane, found)
         if isinstance(known, Verdict):
             return known
 
         def told(flight: Flight) -> None:
-            verdict = flight.late or flight.verdict or self.lookup(hop, dane, done)
+            verdict = flight.late or flight.verdict or self.lookup(hop, dane, done, flight.found)
             if verdict is not None:
                 done(verdict)
 
         known.lookups.append(told)
         return None
 
-    def _known(self, hop: NextHop, dane: bool) -> Verdict | Flight:
+    def _known(self, hop: NextHop, dane: bool, found: bool) -> Verdict | Flight:
         """What can be said of *hop* at once, or the flight that will tell."""
         held = self.held.get(hop.domain)
-        if held is not None and (left := self.upkeep.left(held)) > 0:
-            self.upkeep.note_use(held)
+        if held is not None and ((left := self.upkeep.left(held)) > 0 or found):
+            if self.upkeep.note_use(held):
+                self._plan(held)  # it may have been refreshed no more
             return self._of_policy(held, min(left, self._recheck(held)), hop, dane)
         now = self.upkeep.monotonic()
         negative = self.negatives.get(hop.domain)
@@ -102,7 +106,7 @@ class Keeper:
         if flight is None:
             if self.stopping:
                 return SHUTTING_DOWN
-            flight = self._first(hop.domain)
+            flight = self._begin(hop.domain, self._first)
         return flight.late or flight
 
     def _of_policy(self, held: Held, lasts: float, hop: NextHop, dane: bool) -> Verdict | Flight:
@@ -132,23 +136,27 @@ class Keeper:
 
     def refresh(self, domain: Domain, landed: Callable[[], None]) -> None:
         """Fetch the policy of *domain* again, lost record or not; *landed* is called at the end."""
-        flight = self.flights.get(domain)
-        if flight is None:
-            held = self.held.get(domain)
-            known = held.entry.record_id if held is not None and self.upkeep.left(held) > 0 else None
-            flight = self._take_off(domain)
-            self._discover(flight, refetch_as=known)
-        flight.landed.append(landed)
+        flight = self.flights.get(domain) or self._begin(domain, self._refetch)
+
+        def ended() -> None:
+            if flight.unfetched and not self.stopping:
+                self.refresh(domain, landed)  # it was a recheck, which had no reason to fetch
+            else:
+                landed()
+
+        flight.landed.append(ended)
 
     def forget(self, domain: Domain) -> bool:
         """Know nothing more of *domain*; whether anything was known."""
         known = self.held.pop(domain, None) is not None
         known = self.negatives.pop(domain) is not None or known
-        if (flight := self.flights.pop(domain, None)) is not None:
-            flight.void = True
-        self.dane.forget(domain)
+        flight = self.flights.pop(domain, None)
         self._store.delete(domain).add_done_callback(_ignore)
         self._frames.empty()
+        self.dane.forget(domain)
+        if flight is not None:
+            flight.void = True
+            flight.tell()  # those who wait begin anew
         return known
 
     def due(self, domain: Domain, landed: Callable[[], None]) -> bool:
@@ -177,8 +185,7 @@ class Keeper:
 
     def _plan(self, held: Held) -> None:
         """Have `due` called when something is next to be done; what was planned before counts no more."""
-        held.due_at = self.upkeep.next_due(held)
-        self.schedule([(held.due_at, held.entry.domain)])
+        self.schedule([self.upkeep.plan(held)])
 
     def abandon(self) -> None:
         """The daemon ends: all who still wait are told so."""
@@ -196,16 +203,16 @@ class Keeper:
         flight.timer = asyncio.get_running_loop().call_later(self._settings.lookup.wait, self._late, flight)
         return flight
 
-    def _first(self, domain: Domain) -> Flight:
-        """Find out about a domain that nothing in force is known of."""
+    def _begin(self, domain: Domain, then: Callable[[Flight], None]) -> Flight:
+        """Take off and go on with *then*, once it is certain whether the store has a policy."""
         flight = self._take_off(domain)
         if self.loaded or domain in self.held:
-            self._discover(flight)
+            then(flight)
         else:
-            self._store.get(domain).add_done_callback(lambda future: self._read(flight, future))
+            self._store.get(domain).add_done_callback(lambda future: self._read(flight, future, then))
         return flight
 
-    def _read(self, flight: Flight, future: asyncio.Future[Entry | None]) -> None:
+    def _read(self, flight: Flight, future: asyncio.Future[Entry | None], then: Callable[[Flight], None]) -> None:
         """The store, not yet loaded as a whole, was asked for one domain."""
         if flight.void:
             self._land(flight)
@@ -219,11 +226,24 @@ class Keeper:
             return
         if entry is not None:
             self.take_stored([entry])
-        held = self.held.get(flight.domain)
-        if held is not None and self.upkeep.left(held) > 0:
+        then(flight)
+
+    def _in_force(self, domain: Domain) -> Held | None:
+        held = self.held.get(domain)
+        return held if held is not None and self.upkeep.left(held) > 0 else None
+
+    def _first(self, flight: Flight) -> None:
+        """Find out about a domain that nothing in force was known of."""
+        if self._in_force(flight.domain) is not None:  # the store knew
             self._land(flight)
         else:
             self._discover(flight)
+
+    def _refetch(self, flight: Flight) -> None:
+        held = self._in_force(flight.domain)
+        if held is not None:
+            flight.tell()  # lookups need not wait for the fetch
+        self._discover(flight, refetch_as=held.entry.record_id if held is not None else None)
 
     def _discover(self, flight: Flight, avoid: list[str] | None = None, refetch_as: str | None = None) -> None:
         job = {"job": "discover", "domain": flight.domain, "avoid": avoid or [], "refetch_as": refetch_as}
@@ -260,43 +280,30 @@ class Keeper:
             self._land(flight)
             return
         held = self.held.get(flight.domain)
-        in_force = held is not None and self.upkeep.left(held) > 0
-        match self._outcome(flight, answer):
+        outcome = read_outcome(answer, flight.domain, held.entry.record_id if held is not None else "", self._counts)
+        held = self._in_force(flight.domain)
+        match outcome:
             case Found() as found:
                 self._counts.fetches["ok"] += 1
                 self._store_policy(flight, found)
                 return
             case Failed() as failed:
                 self._counts.fetches[failed.result_type] += 1
-                self.report(failed, held.entry if held is not None and in_force else None, flight.domain)
-                if held is not None and in_force:
+                self.report(failed, held.entry if held is not None else None, flight.domain)
+                if held is not None:
                     self.upkeep.failed(held, failed)
                     self._plan(held)
                 else:
                     self._no_policy(flight, failed)
             case Unchanged():
+                flight.unfetched = True
                 log.debug("record-unchanged %s", KV(domain=flight.domain))
-            case missing if in_force:
+            case missing if held is not None:
+                flight.unfetched = True
                 log.debug("record-missing %s", KV(domain=flight.domain, reason=missing.reason))
             case missing:
                 self._no_policy(flight, missing)
         self._land(flight)
-
-    def _outcome(self, flight: Flight, answer: dict[str, Any]) -> Outcome:
-        """What the worker said; its death, and a bug of ours, count as a failed fetch."""
-        held = self.held.get(flight.domain)
-        record_id = held.entry.record_id if held is not None else ""
-        if (died := answer.get("died")) is not None:
-            return Failed(record_id, Stage.HTTP, ResultType.FETCH_ERROR, died)
-        try:
-            if "bug" not in answer:
-                return outcome_from_json(answer)
-            reason = str(answer["bug"])
-        except (KeyError, TypeError, ValueError, InputError) as error:
-            reason = f"unreadable answer of the worker process: {type(error).__name__}: {error}"
-        self._counts.errors += 1
-        log.error("internal-error %s", KV(domain=flight.domain, reason=reason))
-        return Failed(record_id, Stage.HTTP, ResultType.FETCH_ERROR, f"internal error: {reason}")
 
     def _store_policy(self, flight: Flight, found: Found) -> None:
         """Store the policy, then hold it, then answer: kill -9 loses none that Postfix was told of."""
@@ -320,13 +327,14 @@ class Keeper:
         """Let *entry* serve, once."""
         if self.flights.get(flight.domain) is flight:  # else held already: the store was slow, and answered after all
             self._take_policy(entry, flight.began_at)
+            flight.found = True
         if not flight.done:
             self._land(flight)
 
     def _take_policy(self, entry: Entry, checked_at: float) -> None:
         old = self.held.get(entry.domain)
         changed = old is None or old.entry.policy != entry.policy
-        if self.negatives.pop(entry.domain) is not None or (changed and old is not None):
+        if self.negatives.pop(entry.domain) is not None or self.negatives.overflowed or (changed and old is not None):
             self._frames.empty()
         self.held[entry.domain] = held = Held(entry, checked_at)
         if changed:
@@ -352,17 +360,11 @@ class Keeper:
                 log.warning("fetch-failed %s", KV(**fields, id=outcome.record_id))
             case DnsFailed():
                 failed_at = now if verdict.kind is Kind.NOTFOUND else failed_at
-                self._complain_of_dns(domain, outcome.reason, now)
+                self.upkeep.dns_failed(domain, outcome.reason)
             case Absent():
                 failed_at = None
         flight.verdict = verdict
         self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at))
-
-    def _complain_of_dns(self, domain: Domain, reason: str, now: float) -> None:
-        often = now < self._complained_at + DNS_COMPLAINTS
-        if not often:
-            self._complained_at = now
-        log.log(logging.DEBUG if often else logging.WARNING, "dns-failed %s", KV(domain=domain, reason=reason))
 
     # -- the store ------------------------------------------------------------
 
@@ -373,27 +375,25 @@ class Keeper:
     def take_stored(self, entries: Iterable[Entry]) -> None:
         """Hold entries read from the store; what memory holds already is newer."""
         now, wall = self.upkeep.monotonic(), self.upkeep.wall()
-        dues = []
+        notes = []
         for entry in entries:
             if entry.domain in self.held:
                 continue
             held = self.held[entry.domain] = Held(entry, now - max(0.0, wall - entry.fetched_at))
             self.upkeep.left(held)  # makes good a time later than now, and notes what is expired
-            held.due_at = self.upkeep.next_due(held)
-            dues.append((held.due_at, entry.domain))
-        self.schedule(dues)
+            notes.append(self.upkeep.plan(held))
+        self.schedule(notes)
 
     def contents(self) -> Iterator[Entry]:
         """All that memory holds, for a store that begins anew."""
         return iter([held.entry for held in self.held.values()])
 
-    def clock_was_set(self) -> list[tuple[float, Domain]]:
-        """Make good what a clock set back would prolong; the due times as they are now."""
+    def clock_was_set(self) -> list[Note]:
+        """Make good what a clock set back would prolong; all notes for the refresher as they are now."""
         self._frames.empty()
         for held in self.held.values():
             self.upkeep.left(held)
-            held.due_at = self.upkeep.next_due(held)
-        return [(held.due_at, domain) for domain, held in self.held.items()]
+        return [self.upkeep.plan(held) for held in self.held.values()]
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:

@@ -3,7 +3,8 @@
 It holds due times and nothing else: what is due, and whether it still is, the
 keeper decides on the event loop. Few fetches are under way at once, and never
 many in a second, so that a start with a million overdue policies is a steady
-stream and lookups always come first.
+stream and lookups always come first. What is overdue goes by the time that
+its policy is still in force.
 
 Source: RFC 8461 section 10.2 (refresh in good time, whatever DNS says).
 """
@@ -19,12 +20,15 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..core.names import Domain
+from .state import Note
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 48  # refreshes under way; more than a few only where hosts hang
 PER_SECOND = 80.0  # refreshes begun; a million policies a day are 12
 HEARTBEAT = 1.0  # seconds between two signs of life with nothing to do
+AFTER_ERROR = 3_600.0  # seconds until a domain that met an error of our own is looked at again
+COUNTED = 10_000  # domains overdue that `overdue` looks at
 
 
 class Due(Protocol):
@@ -38,7 +42,8 @@ class Refresher(threading.Thread):
     def __init__(self, loop: asyncio.AbstractEventLoop, due: Due) -> None:
         super().__init__(name="refresher", daemon=True)
         self._loop, self._due = loop, due
-        self._heap: list[tuple[float, Domain]] = []
+        self._notes: list[Note] = []  # a heap
+        self._overdue: list[tuple[float, float, Domain]] = []  # a heap: when the policy ends, when it was due
         self._changed = threading.Condition()
         self._active = 0
         self._stopped = False
@@ -46,18 +51,19 @@ class Refresher(threading.Thread):
 
     # -- called from the loop -------------------------------------------------
 
-    def push(self, dues: Iterable[tuple[float, Domain]]) -> None:
-        """Note that domains are due at times of the monotonic clock; a domain may be noted twice."""
+    def push(self, notes: Iterable[Note]) -> None:
+        """Note when domains are due, by the monotonic clock; a domain may be noted twice."""
         with self._changed:
-            for due in dues:
-                heapq.heappush(self._heap, due)
+            for note in notes:
+                heapq.heappush(self._notes, note)
             self._changed.notify()
 
-    def replace(self, dues: list[tuple[float, Domain]]) -> None:
-        """Forget all that was noted and note *dues*: the clock was set."""
+    def replace(self, notes: list[Note]) -> None:
+        """Forget all that was noted and note *notes*: the clock was set."""
         with self._changed:
-            heapq.heapify(dues)
-            self._heap = dues
+            heapq.heapify(notes)
+            self._notes = notes
+            self._overdue = []
             self._changed.notify()
 
     def stop(self) -> None:
@@ -66,16 +72,17 @@ class Refresher(threading.Thread):
             self._changed.notify()
 
     def overdue(self, now: float) -> tuple[int, float]:
-        """How many are due now, at most 10,000 counted, and for how many seconds the first has been."""
+        """How many are due now, at most COUNTED, and for how many seconds the first of them has been."""
         with self._changed:
-            lag = now - self._heap[0][0] if self._heap else 0.0
-            count, pending = 0, [0]
-            while pending and count < 10_000:
-                at = pending.pop()
-                if at < len(self._heap) and self._heap[at][0] <= now:
-                    count += 1
-                    pending += (2 * at + 1, 2 * at + 2)
-            return count, max(lag, 0.0)
+            self._sort_out(now)
+            lag = max((now - due for _, due, _ in self._overdue[:COUNTED]), default=0.0)
+            return min(len(self._overdue), COUNTED), lag
+
+    def _sort_out(self, now: float) -> None:
+        """Put what is due with what is overdue."""
+        while self._notes and self._notes[0][0] <= now:
+            due, ends, domain = heapq.heappop(self._notes)
+            heapq.heappush(self._overdue, (ends, due, domain))
 
     # -- the thread -----------------------------------------------------------
 
@@ -91,10 +98,11 @@ class Refresher(threading.Thread):
         with self._changed:
             while not self._stopped:
                 self.moved_at = now = time.monotonic()
-                wait = self._heap[0][0] - now if self._heap else HEARTBEAT
-                if wait <= 0 and self._active < AT_ONCE:
-                    return heapq.heappop(self._heap)[1]
-                self._changed.wait(min(wait, HEARTBEAT) if wait > 0 else HEARTBEAT)
+                self._sort_out(now)
+                if self._overdue and self._active < AT_ONCE:
+                    return heapq.heappop(self._overdue)[2]
+                wait = self._notes[0][0] - now if self._notes else HEARTBEAT
+                self._changed.wait(min(wait, HEARTBEAT))
         return None
 
     def _ask(self, domain: Domain) -> bool:
@@ -109,6 +117,7 @@ class Refresher(threading.Thread):
                     self._active += 1
             except Exception:
                 log.exception("internal-error")
+                self.push([(time.monotonic() + AFTER_ERROR, float("inf"), domain)])
             finally:
                 answered.set()
 

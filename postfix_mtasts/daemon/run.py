@@ -134,7 +134,7 @@ class Daemon:
         self.refresher.start()
         self._spawn(self._load())
         self._loop.call_later(TICK, self._tick)
-        self._loop.call_later(self.frames.period, self._empty_frames)
+        self._empty_frames()
         log.info("ready %s", KV(listen=" ".join(self.server.addresses), version=__version__))
         systemd.notify("READY=1")
 
@@ -203,8 +203,7 @@ class Daemon:
             systemd.notify(f"STATUS={held} policies, {len(self.keeper.negatives)} without, {clients} connections")
 
     def _empty_frames(self) -> None:
-        self.frames.empty()
-        self._loop.call_later(self.frames.period, self._empty_frames)
+        self._loop.call_later(self.frames.turn(), self._empty_frames)
 
     async def _reload(self) -> None:
         """Check, then swap; with a fault the old configuration stays in force."""

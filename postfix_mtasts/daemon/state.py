@@ -10,13 +10,15 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ..core.entry import Entry, Trouble
 from ..core.names import Domain
 from ..core.verdict import Verdict
 
 FAILURE_MEMORY = 86_400.0  # seconds a failed fetch is remembered, beyond failure_ttl
+
+Note: TypeAlias = tuple[float, float, Domain]  # for the refresher: when something is due, when the policy ends
 
 
 class EntryStore(Protocol):
@@ -56,6 +58,7 @@ class Negatives:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.overflowed = False  # one went before its time, and a ready frame may still tell of it
         self._items: OrderedDict[Domain, Negative] = OrderedDict()
 
     def get(self, domain: Domain) -> Negative | None:
@@ -72,6 +75,7 @@ class Negatives:
     def trim(self) -> None:
         while len(self._items) > self.limit:
             self._items.popitem(last=False)
+            self.overflowed = True
 
     def items(self) -> Iterator[tuple[Domain, Negative]]:
         return iter(self._items.items())
@@ -88,7 +92,19 @@ class Negatives:
 class Flight:
     """The one piece of work under way for a domain, whoever asked for it."""
 
-    __slots__ = ("began_at", "domain", "done", "landed", "late", "lookups", "timer", "verdict", "void")
+    __slots__ = (
+        "began_at",
+        "domain",
+        "done",
+        "found",
+        "landed",
+        "late",
+        "lookups",
+        "timer",
+        "unfetched",
+        "verdict",
+        "void",
+    )
 
     def __init__(self, domain: Domain, began_at: float) -> None:
         self.domain = domain
@@ -98,13 +114,15 @@ class Flight:
         self.timer: asyncio.TimerHandle | None = None  # lookup.wait
         self.late: Verdict | None = None  # lookup.wait is over: what lookups are told meanwhile
         self.verdict: Verdict | None = None  # how it ended, if not in a policy
+        self.found = False  # it ended in a policy
+        self.unfetched = False  # it ended with a reading of the record: there was no fetch
         self.done = False
         self.void = False  # the domain was forgotten meanwhile: the outcome counts for nothing
 
     def tell_late(self, verdict: Verdict) -> None:
         """Let those who wait, and come later, hear *verdict* while the work goes on."""
         self.late = verdict
-        self._tell()
+        self.tell()
 
     def land(self) -> None:
         """The work is done: let all who wait know."""
@@ -112,11 +130,12 @@ class Flight:
             self.timer.cancel()
         self.late = None
         self.done = True
-        self._tell()
+        self.tell()
         for landed in self.landed:
             landed()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Let those who wait look at what is known now."""
         lookups, self.lookups = self.lookups, []
         for lookup in lookups:
             lookup(self)

@@ -12,11 +12,14 @@ from collections.abc import Callable
 
 from ..core import entry as rules
 from ..core.entry import Entry, Timing, Trouble, Warned
+from ..core.names import Domain
 from ..core.outcome import Failed
 from ..core.quoting import KV
-from .state import Held
+from .state import Held, Note
 
 log = logging.getLogger(__name__)
+
+DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down, every domain fails
 
 
 class Upkeep:
@@ -24,6 +27,7 @@ class Upkeep:
 
     def __init__(self, write: Callable[[Entry], None]) -> None:
         self._write = write
+        self._complained_at = float("-inf")
         self.timing = Timing(0.0, 0.0, 0.0)
         self.wall: Callable[[], float] = time.time
         self.monotonic: Callable[[], float] = time.monotonic
@@ -46,12 +50,14 @@ class Upkeep:
         """The same, changing nothing: for those who only look."""
         return rules.ends_at(held.entry, self.timing) - self.wall()
 
-    def note_use(self, held: Held) -> None:
-        """Keep the day of the last lookup."""
+    def note_use(self, held: Held) -> bool:
+        """Keep the day of the last lookup; whether that is a later one than before."""
         entry = rules.used(held.entry, self.wall())
-        if entry is not held.entry:
-            held.entry = entry
-            self._write(entry)
+        if entry is held.entry:
+            return False
+        held.entry = entry
+        self._write(entry)
+        return True
 
     def failed(self, held: Held, failure: Failed) -> None:
         """A fetch failed while the policy is in force: it stays, and the retry clock runs."""
@@ -79,6 +85,14 @@ class Upkeep:
         fields = {"domain": held.entry.domain, "result": trouble.result_type, "reason": trouble.reason}
         log.warning(event, KV(**fields, failures=trouble.failures, policy_left_s=int(left)))
 
+    def dns_failed(self, domain: Domain, reason: str) -> None:
+        """Say that DNS did not answer, not for every domain."""
+        now = self.monotonic()
+        often = now < self._complained_at + DNS_COMPLAINTS
+        if not often:
+            self._complained_at = now
+        log.log(logging.DEBUG if often else logging.WARNING, "dns-failed %s", KV(domain=domain, reason=reason))
+
     def wants_fetch(self, held: Held) -> bool:
         """Whether the refresher is to fetch the policy now."""
         return self._fetch_in(held) <= 0
@@ -87,7 +101,13 @@ class Upkeep:
         """Whether the entry may go: seen expired for a day by a clock that nobody can set."""
         return held.expired_at is not None and self.monotonic() >= held.expired_at + rules.EXPIRED_KEPT
 
-    def next_due(self, held: Held) -> float:
+    def plan(self, held: Held) -> Note:
+        """The refresher's note of *held*, which stands in place of all earlier ones."""
+        held.due_at = self._next_due(held)
+        ends = float("inf") if held.expired_at is not None else self.monotonic() + self.expires_in(held)
+        return held.due_at, ends, held.entry.domain
+
+    def _next_due(self, held: Held) -> float:
         """When something is next to be done, by the monotonic clock."""
         if held.expired_at is not None:
             return held.expired_at + rules.EXPIRED_KEPT

@@ -13,12 +13,18 @@ a policy comes as text and is parsed again here, in microseconds.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import Any
 
 from ..core.dane import DaneFacts, DaneStatus, HostFacts
 from ..core.outcome import Absent, DnsFailed, Failed, Found, Outcome, ResultType, Stage, Unchanged
 from ..core.policy import parse_policy
+from ..core.quoting import KV
+from ..errors import InputError
+from .counts import Counts
+
+log = logging.getLogger(__name__)
 
 
 def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
@@ -54,6 +60,21 @@ def outcome_from_json(answer: dict[str, Any]) -> Outcome:
     if (unchanged := answer.get("unchanged")) is not None:
         return Unchanged(str(unchanged["record_id"]))
     return DnsFailed(str(answer["dnsfailed"]["reason"]))
+
+
+def read_outcome(answer: dict[str, Any], domain: str, known_id: str, counts: Counts) -> Outcome:
+    """What the worker said; its death, and a bug of ours, count as a failed fetch of *known_id*."""
+    if (died := answer.get("died")) is not None:
+        return Failed(known_id, Stage.HTTP, ResultType.FETCH_ERROR, died)
+    try:
+        if "bug" not in answer:
+            return outcome_from_json(answer)
+        reason = str(answer["bug"])
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        reason = f"unreadable answer of the worker process: {type(error).__name__}: {error}"
+    counts.errors += 1
+    log.error("internal-error %s", KV(domain=domain, reason=reason))
+    return Failed(known_id, Stage.HTTP, ResultType.FETCH_ERROR, f"internal error: {reason}")
 
 
 def dane_to_json(facts: DaneFacts) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""A clock set wrong: nothing is lost, nothing is prolonged, and all is well once it is right again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import daemon as running
+from tests.support.daemon import Daemon
+from tests.support.internet import Internet, policy
+
+ENFORCED = "OK secure match=mx.example.net servername=hostname"
+MAX_AGE = 7200  # seconds
+
+
+@pytest.fixture
+def set_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the wall clock of daemons started from now on; their monotonic clock goes on."""
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    fake = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
+    monkeypatch.setattr(running, "ENVIRONMENT", {**running.ENVIRONMENT, **fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+
+    def set_to(text: str) -> None:
+        offset.write_text(text)
+
+    return set_to
+
+
+def test_an_hour_back_a_year_forward_and_right_again(
+    internet: Internet, tmp_path: Path, set_clock: Callable[[str], None]
+) -> None:
+    """A year ahead the policy has ended and serves nothing; it is kept, and serves again."""
+    internet.publish("clock.test", policy("mx.example.net", max_age=MAX_AGE))
+    daemon = Daemon(tmp_path / "daemon", internet.config(lookup={"failure_ttl": "1s"}))
+
+    def set_to(offset: str) -> None:
+        seen = len(daemon.lines)
+        set_clock(offset)
+        daemon.wait_for("clock-set", seen)
+
+    with daemon:
+        assert daemon.ask("postfix", "clock.test") == ENFORCED
+        internet.serve("clock.test", b"no policy any more")
+        set_to("-3600")
+        assert daemon.ask("postfix", "clock.test") == ENFORCED
+        set_to("+365d")
+        assert daemon.ask("postfix", "clock.test") == "NOTFOUND "
+        set_to("+0")
+        assert daemon.ask("postfix", "clock.test") == ENFORCED
+    with daemon:
+        assert daemon.ask("postfix", "clock.test") == ENFORCED
+
+
+def test_a_clock_set_back_prolongs_nothing(
+    internet: Internet, tmp_path: Path, set_clock: Callable[[str], None]
+) -> None:
+    """Fetched "in an hour", it counts as fetched now, and ends max_age from now, also after a restart."""
+    internet.publish("ahead.clock.test", policy("mx.example.net", max_age=MAX_AGE))
+    daemon = Daemon(tmp_path / "daemon", internet.config(lookup={"failure_ttl": "1s"}))
+    set_clock("+3600")
+    with daemon:
+        assert daemon.ask("postfix", "ahead.clock.test") == ENFORCED
+        internet.serve("ahead.clock.test", b"no policy any more")
+    set_clock("+0")
+    with daemon:
+        assert daemon.ask("postfix", "ahead.clock.test") == ENFORCED
+    set_clock(f"+{MAX_AGE + 60}")
+    with daemon:
+        assert daemon.ask("postfix", "ahead.clock.test") == "NOTFOUND "
