@@ -71,6 +71,11 @@ class Internet:
             self.serve(domain, site.policy, trusted=site.trusted)
         self._nsd.load(line for lines in self._records.values() for line in lines)
 
+    def add(self, *lines: str) -> None:
+        """Publish records that no policy domain has, as lines of a zone file."""
+        self._records.setdefault("", []).extend(lines)
+        self._nsd.load(line for records in self._records.values() for line in records)
+
     def serve(self, domain: str, text: bytes | None, *, trusted: bool = True) -> None:
         """Have the policy host of *domain* serve *text*; DNS stays as it is."""
         host = f"mta-sts.{domain}"
