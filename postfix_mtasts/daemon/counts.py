@@ -18,6 +18,7 @@ class Counts:
         self._lookups: defaultdict[tuple[str, str], Cell] = defaultdict(lambda: [0])
         self.fetches: Counter[str] = Counter()  # by result
         self.dns_queries: Counter[tuple[str, str]] = Counter()  # by type and result
+        self.reports: Counter[str] = Counter()  # datagrams for a TLSRPT collector, sent or unsent
         self.errors = 0
         self.cold_seconds = 0.0  # all cold lookups together
         self._cold = [0] * (len(BOUNDS) + 1)  # cold lookups, by the bound they stay under

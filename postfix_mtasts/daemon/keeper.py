@@ -75,9 +75,7 @@ class Keeper:
     def lookup(self, hop: NextHop, dane: bool, done: Callable[[Verdict], None], found: bool = False) -> Verdict | None:
         """The verdict for *hop*, or None: then *done* is called with it, later, once.
 
-        Args:
-            found: the lookup waited for a fetch, and the policy was fetched: it
-                counts, even if it ended while it was under way.
+        A policy just *found* counts for those who waited, even if it ended on its way.
         """
         known = self._known(hop, dane, found)
         if isinstance(known, Verdict):
@@ -289,7 +287,8 @@ class Keeper:
                 return
             case Failed() as failed:
                 self._counts.fetches[failed.result_type] += 1
-                self.report(failed, held.entry if held is not None else None, flight.domain)
+                if "failed" in answer:  # the domain's failure, not one of our own
+                    self.report(failed, held.entry if held is not None else None, flight.domain)
                 if held is not None:
                     self.upkeep.failed(held, failed)
                     self._plan(held)

@@ -34,6 +34,7 @@ class Snapshot:
     cold_seconds: float
     fetches: Mapping[str, int]  # by result
     dns_queries: Mapping[tuple[str, str], int]  # by type and result
+    reports: Mapping[str, int]  # sent or unsent
     held: Sequence[Held]
     negatives: int
     connections: int
@@ -60,6 +61,8 @@ class Collector:
         results = {(result,): number for result, number in now.fetches.items()}
         yield _counter("mtasts_fetches", "Policy fetches, by result.", ["result"], results)
         yield _counter("mtasts_dns_queries", "Names asked of DNS.", ["type", "result"], now.dns_queries)
+        reports = {(result,): number for result, number in now.reports.items()}
+        yield _counter("mtasts_reports", "Failed fetches told to a TLSRPT collector.", ["result"], reports)
         yield _gauge("mtasts_refresh_due", "Policies that are due for the refresher.", [], {(): now.refresh_due})
         yield _gauge("mtasts_refresh_lag_seconds", "How long the first has been due.", [], {(): now.refresh_lag})
         nearest = min((left for held in now.held if (left := now.expires_in(held)) > 0), default=None)

@@ -16,6 +16,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -33,6 +34,7 @@ from .jobs import Jobs
 from .keeper import Keeper
 from .prober import Prober
 from .refresher import Refresher
+from .reporting import Reporter
 from .server import Server
 from .storekeeper import StoreKeeper
 
@@ -113,6 +115,8 @@ class Daemon:
         self.prober = Prober(self.jobs, settings.dns, self.counts.dns)
         self.keeper = Keeper(settings, self.prober, store, self.frames, self.counts)
         store.contents = self.keeper.contents
+        self.reporter = Reporter(settings, self.jobs, self.counts)
+        self.keeper.report = self.reporter.report
         self.refresher = Refresher(self._loop, self.keeper.due)
         self.keeper.schedule = self.refresher.push
         self.answerer = Answerer(self.keeper, self.frames, self.counts)
@@ -132,11 +136,17 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
         self.jobs.start()
         self.refresher.start()
+        self._check_resolver()
         self._spawn(self._load())
         self._loop.call_later(TICK, self._tick)
         self._empty_frames()
         log.info("ready %s", KV(listen=" ".join(self.server.addresses), version=__version__))
         systemd.notify("READY=1")
+
+    def _check_resolver(self) -> None:
+        """DANE rests on a validating resolver that nobody stands in front of."""
+        if any(each.dane for each in self._settings.maps.values()):
+            self.jobs.submit({"job": "resolver"}, _judge_resolver)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -174,6 +184,7 @@ class Daemon:
             cold_seconds=self.counts.cold_seconds,
             fetches=dict(self.counts.fetches),
             dns_queries=dict(self.counts.dns_queries),
+            reports=dict(self.counts.reports),
             held=list(self.keeper.held.values()),
             negatives=len(self.keeper.negatives),
             connections=len(self.server.connections),
@@ -236,6 +247,8 @@ class Daemon:
         self.frames.period = settings.refresh.recheck / 5
         self.answerer.maps = settings.maps
         self.keeper.configure(settings)
+        self.reporter.configure(settings)
+        self._check_resolver()
         self.refresher.replace(self.keeper.clock_was_set())
         log.info("reloaded %s", KV(listen=" ".join(self.server.addresses)))
 
@@ -257,3 +270,18 @@ class Daemon:
         self.prober.close()
         self.jobs.stop()
         await self.store.close(FLUSH)
+
+
+def _judge_resolver(answer: dict[str, Any]) -> None:
+    """Warn of a resolver whose word on DNSSEC is worth nothing (RFC 7672 section 1.3.1)."""
+    if (found := answer.get("resolver")) is None:
+        return  # the worker process died, which is said elsewhere
+    servers = [str(server) for server in found["servers"]]
+    advice = "domains count as without DANE on maps with dane"
+    if not found["secure"]:
+        log.warning("resolver-not-validating %s", KV(servers=" ".join(servers), reason=f"no AD for the root; {advice}"))
+    hosts = [server.rpartition(":")[0].strip("[]") for server in servers]
+    if remote := [host for host in hosts if not ip_address(host.partition("%")[0]).is_loopback]:
+        log.warning(
+            "resolver-not-local %s", KV(servers=" ".join(remote), reason="its answers can be forged on the way")
+        )

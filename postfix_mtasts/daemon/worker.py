@@ -26,10 +26,11 @@ from typing import Any
 
 from ..adapters.dns import DnsClient
 from ..adapters.https import HttpsPolicyHosts, Transfer
+from ..core import tlsrpt
 from ..core.dnsdata import DnsAnswer
 from ..core.names import parse_domain
 from ..core.outcome import ResultType, Stage
-from ..errors import FetchError
+from ..errors import DnsError, FetchError
 from ..resolving import dane
 from ..resolving.discovery import discover, record_name
 from ..resolving.sources import Sources
@@ -120,6 +121,8 @@ class Worker:
         self._jobs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "discover": self._discover,
             "dane": self._dane,
+            "resolver": self._resolver,
+            "tlsrpt": self._tlsrpt,
         }
 
     def take(self, job: dict[str, Any]) -> None:
@@ -152,6 +155,21 @@ class Worker:
             if answer is not None:
                 sources = replace(sources, dns=_Told(self._dns, answer))
         return outcome_to_json(discover(domain, sources, avoid=job["avoid"], refetch_as=job["refetch_as"]))
+
+    def _resolver(self, job: dict[str, Any]) -> dict[str, Any]:
+        """What a site at level dane has to know of its resolver."""
+        try:
+            secure = self._dns.root_dnskey_secure()
+        except DnsError:
+            secure = False
+        return {"resolver": {"secure": secure, "servers": list(self._dns.servers)}}
+
+    def _tlsrpt(self, job: dict[str, Any]) -> dict[str, Any]:
+        """The record by which a domain asks for reports, if it does."""
+        try:
+            return {"tlsrpt": tlsrpt.select_record(self._dns.txt(f"_smtp._tls.{job['domain']}").records)}
+        except DnsError:
+            return {"tlsrpt": None}
 
     def _dane(self, job: dict[str, Any]) -> dict[str, Any]:
         return dane_to_json(dane.facts(parse_domain(job["domain"]), job["port"], self._sources.dns))

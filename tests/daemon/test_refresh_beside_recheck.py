@@ -12,6 +12,7 @@ from postfix_mtasts.core.policy import parse_policy
 from postfix_mtasts.daemon.counts import Counts
 from postfix_mtasts.daemon.frames import Frames
 from postfix_mtasts.daemon.keeper import Keeper
+from postfix_mtasts.daemon.state import Note
 from postfix_mtasts.settings import Settings
 
 DAY, NOW = 86_400.0, 1_700_000_000.0
@@ -44,7 +45,7 @@ class World:
     """A keeper that holds one policy fetched two days ago, at a time that stands still."""
 
     def __init__(self) -> None:
-        self.jobs, self.dues = Jobs(), list[tuple[float, Domain]]()
+        self.jobs, self.dues = Jobs(), list[Note]()
         self.keeper = Keeper(Settings(), self.jobs, Store(), Frames(60.0), Counts())
         self.keeper.upkeep.wall = lambda: NOW
         self.keeper.upkeep.monotonic = lambda: 500_000.0
@@ -76,8 +77,8 @@ def test_a_reading_of_the_record_does_not_put_off_the_fetch() -> None:
     in_loop(test)
 
 
-def test_a_fetch_that_joined_a_recheck_stays_due() -> None:
-    """The flight it joined fetched nothing, so the domain is planned again instead of being lost."""
+def test_a_fetch_that_joined_a_recheck_follows_it() -> None:
+    """The flight it joined fetched nothing, so the fetch that was due comes after it, and the next is planned."""
 
     def test(world: World) -> None:
         world.look_up()
@@ -86,8 +87,12 @@ def test_a_fetch_that_joined_a_recheck_stays_due() -> None:
         assert world.keeper.due(DOMAIN, lambda: landed.append(True))
         assert world.dues == []
         world.jobs.open.pop()[1]({"unchanged": {"record_id": "1"}})
+        assert landed == []
+        job, done = world.jobs.open.pop()
+        assert job["refetch_as"] == "1"
+        done({"died": "the worker process ended"})
         assert landed == [True]
-        assert world.dues == [(500_000.0, DOMAIN)]
+        assert [(due, domain) for due, _, domain in world.dues] == [(500_300.0, DOMAIN)]
 
     in_loop(test)
 

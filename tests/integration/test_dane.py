@@ -178,3 +178,17 @@ def test_a_domain_without_a_policy_costs_one_query(daemon: Daemon, signed: Inter
     before = len(signed.dns.questions)
     assert daemon.ask("postfix-dane", "nothing.plain.test") == "NOTFOUND "
     assert signed.dns.questions[before:] == [("_mta-sts.nothing.plain.test", "TXT")]
+
+
+def test_the_resolver_is_judged_at_the_start(signed: Internet, tmp_path: Path) -> None:
+    """This one validates nothing above its two zones: the root has no key, so AD does not come back."""
+    with Daemon(tmp_path, signed.config()) as daemon:
+        assert daemon.wait_for("resolver-not-validating")
+        assert daemon.events("resolver-not-local") == []
+
+
+def test_no_dane_map_no_word_of_the_resolver(signed: Internet, tmp_path: Path) -> None:
+    """A site without DANE need not run a validating resolver."""
+    with Daemon(tmp_path, signed.config(maps={"postfix": {}})) as daemon:
+        assert daemon.ask("postfix", "full.dane.test") == STS
+        assert daemon.events("resolver-not-validating") == []

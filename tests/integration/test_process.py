@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -103,3 +104,20 @@ def test_the_store_is_the_owners_alone(internet: Internet, tmp_path: Path) -> No
             assert stat.S_IMODE((tmp_path / "store").stat().st_mode) == 0o700
     finally:
         os.umask(before)
+
+
+def test_health_and_metrics_over_http(internet: Internet, tmp_path: Path) -> None:
+    """What monitoring sees of a running daemon; a reload moves it to another address, or ends it."""
+    with Daemon(tmp_path, internet.config(metrics={"listen": "inet:127.0.0.1:9462"})) as daemon:
+        assert daemon.ask("postfix", "known.process.test") == ENFORCED
+        with urlopen("http://127.0.0.1:9462/metrics", timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        assert 'mtasts_lookups_total{answer="secure",map="postfix"} 1.0' in lines
+        assert 'mtasts_policies{mode="enforce"} 1.0' in lines
+        assert 'mtasts_dns_queries_total{result="noerror",type="TXT"} 1.0' in lines
+        with urlopen("http://127.0.0.1:9462/healthz", timeout=10) as page:
+            assert page.status == 200
+        daemon.configure({**daemon.config, "metrics": {"listen": "inet:127.0.0.1:9463"}})
+        daemon.reload()
+        with urlopen("http://127.0.0.1:9463/healthz", timeout=10) as page:
+            assert page.status == 200

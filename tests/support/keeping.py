@@ -147,7 +147,9 @@ class World:
             self.clock.advance(due - self.clock.since_boot)
         return self.keeper.due(domain, lambda: None)
 
-    def found(self, record_id: str = "2", mode: str = "enforce", mx: str = "mx.example.com", max_age: int = 7 * DAY) -> Job:
+    def found(
+        self, record_id: str = "2", mode: str = "enforce", mx: str = "mx.example.com", max_age: int = 7 * DAY
+    ) -> Job:
         text = f"version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: {max_age}"
         return {"found": {"record_id": record_id, "text": text, "fetched_at": self.clock.utc}}
 

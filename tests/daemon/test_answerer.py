@@ -1,0 +1,168 @@
+"""daemon/answerer.py: request to reply, and frames that are never stale."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from postfix_mtasts.core import netstring
+from postfix_mtasts.daemon.answerer import NO_MAP, Answerer
+from postfix_mtasts.settings import MapSettings, Settings
+from tests.support.entries import DAY, entry
+from tests.support.keeping import D, World, absent, dane, failed, in_loop
+
+SPELLINGS = [
+    "example.com",
+    "EXAMPLE.COM",
+    "Example.com.",
+    "example.com:25",
+    "example.com:smtp",
+    "EXAMPLE.com:587",
+    "example.com.",
+    "eXample.com",
+]
+SECURE, NOTFOUND = b"OK secure match=mx.example.com servername=hostname", b"NOTFOUND "
+
+
+class Asked(World):
+    """A world with an Answerer before its keeper."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answerer = Answerer(self.keeper, self.frames, self.counts)
+        self.answerer.maps = {"postfix": MapSettings(), "postfix-dane": MapSettings(dane=True)}
+        self.frames.turn()
+
+    def request(self, payload: str) -> list[bytes]:
+        """As a connection does it: the ready frame, else the answerer."""
+        replies: list[bytes] = []
+        ready = self.frames.ready.get(netstring.encode(payload.encode()))
+        reply = ready[0] if ready else self.answerer.answer(payload.encode(), replies.append)
+        return replies if reply is None else [reply]
+
+    def all_spellings(self, map_name: str = "postfix") -> set[bytes]:
+        return {reply.split(b":", 1)[1][:-1] for s in SPELLINGS for reply in self.request(f"{map_name} {s}")}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    world = Asked()
+    monkeypatch.setattr(time, "monotonic", world.clock.monotonic)
+    world.frames.turn()
+    world.hold(entry())
+    return world
+
+
+def test_every_map_and_key_gets_one_answer(world: Asked) -> None:
+    """A map that is not configured is PERM, a key that is no domain NOTFOUND, without a query."""
+    for payload in ("nomap example.com", "example.com", "", "postfix"):
+        assert world.request(payload)[0].split(b":", 1)[1].startswith(b"PERM "), payload
+    for key in (".example.com", "[192.0.2.1]", "[example.com]", "localhost", "a" * 300, "192.0.2.1", ""):
+        assert world.request(f"postfix {key}")[0].split(b":", 1)[1] == b"NOTFOUND ,", key
+    assert world.jobs.count == 0
+    assert world.counts.all_lookups()[NO_MAP, "perm"] >= 3
+
+
+def change_policy(world: Asked) -> None:
+    world.keeper.refresh(D, lambda: None)
+    world.jobs.answer(world.found(mode="none"))
+
+
+def forget(world: Asked) -> None:
+    world.keeper.forget(D)
+    world.request("postfix example.com")
+    world.jobs.answer(absent())
+
+
+def take_map_away(world: Asked) -> None:
+    world.answerer.maps = {"other": MapSettings()}
+    world.keeper.configure(Settings())
+
+
+def end_policy(world: Asked) -> None:
+    world.clock.advance(7 * DAY)
+    world.frames.turn()  # what the timer did long ago
+    world.request("postfix example.com")
+    world.jobs.answer(failed())
+
+
+CHANGES: list[tuple[str, Callable[[Asked], None], bytes]] = [
+    ("a policy of another mode", change_policy, NOTFOUND),
+    ("forget", forget, NOTFOUND),
+    ("a map taken away", take_map_away, b"PERM no map 'postfix' is configured; configured are other"),
+    ("the policy's end", end_policy, NOTFOUND),
+]
+
+
+@pytest.mark.parametrize(("title", "change", "reply"), CHANGES, ids=[case[0] for case in CHANGES])
+@in_loop
+async def test_eight_hot_spellings(world: Asked, title: str, change: Callable[[Asked], None], reply: bytes) -> None:
+    """All spellings of a key lie ready, and after a change not one of them tells what was before."""
+    assert world.all_spellings() == {SECURE}
+    assert len(world.frames.ready) == len(SPELLINGS)
+    change(world)
+    await world.settle()
+    assert world.all_spellings() == {reply}
+
+
+@in_loop
+async def test_no_frame_outlives_the_policy(world: Asked) -> None:
+    """Near its end a policy gets no frame, since no emptying comes before."""
+    world.clock.advance(7 * DAY - 59)
+    world.frames.turn()
+    assert world.all_spellings() == {SECURE}
+    assert world.frames.ready == {}
+
+
+@in_loop
+async def test_no_frame_outlives_the_dane_status(world: Asked) -> None:
+    """A frame ends with the status: what is stale is looked at each time, and a change is told at once."""
+    world.request("postfix-dane example.com")
+    world.jobs.answer(dane("usable"))
+    assert world.request("postfix-dane example.com") == [b"12:OK dane-only,"]
+    assert len(world.frames.ready) == 2 - 1
+    world.clock.advance(250)
+    world.frames.turn()
+    assert world.request("postfix-dane example.com") == [b"12:OK dane-only,"]
+    assert world.frames.ready == {}
+    world.clock.advance(50)
+    world.request("postfix-dane example.com")
+    while world.jobs.open:
+        job = world.jobs.open[0][0]["job"]
+        world.jobs.answer(dane("unusable") if job == "dane" else absent())
+    assert world.all_spellings("postfix-dane") <= {SECURE}
+
+
+@in_loop
+async def test_a_map_changed_while_a_lookup_was_under_way(world: Asked) -> None:
+    """The lookup ends under the settings it began with, and leaves no frame of them."""
+    replies = world.request("postfix other.example")
+    world.answerer.maps = {"postfix": MapSettings(tlsrpt=True)}
+    world.keeper.configure(Settings())
+    world.jobs.answer(world.found())
+    await world.settle()
+    assert replies == [netstring.encode(SECURE)]
+    assert world.frames.ready == {}
+    assert b"policy_type=sts" in world.request("postfix other.example")[0]
+
+
+@in_loop
+async def test_temp_gets_no_frame(world: Asked) -> None:
+    """Late answers are never repeated without thinking."""
+    replies = world.request("postfix other.example")
+    await world.settle(15)
+    assert replies[0].split(b":", 1)[1].startswith(b"TEMP ")
+    assert world.frames.ready == {}
+
+
+@in_loop
+async def test_counts(world: Asked) -> None:
+    """Each lookup is counted by map and answer, and those that waited by their time."""
+    world.request("postfix example.com")
+    world.request("postfix other.example")
+    world.clock.advance(0.2)
+    world.jobs.answer(absent())
+    assert world.counts.all_lookups() == {("postfix", "secure"): 1, ("postfix", "notfound"): 1}
+    assert [count for bound, count in world.counts.cold_buckets() if bound in ("0.1", "0.25", "+Inf")] == [0, 1, 1]
