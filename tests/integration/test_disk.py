@@ -1,0 +1,90 @@
+"""The store in a bad way: a full disk, a damaged file, a directory that cannot be written."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon, refused
+from tests.support.internet import Internet, Site, policy
+
+ENFORCED = "OK secure match=mx.example.net servername=hostname"
+GOOD = policy("mx.example.net")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk(internet: Internet, tmp_path: Path, small_disk: Path) -> None:
+    """Policies serve from memory, are written when there is room, and then survive kill -9."""
+    names = [f"full{number}.disk.test" for number in range(3)]
+    internet.publish_all({name: Site(GOOD) for name in names})
+    filler = small_disk / "filler"
+    config = internet.config(cache={"directory": str(small_disk / "store")})
+    daemon = Daemon(tmp_path / "daemon", config)
+    with daemon:
+        assert daemon.ask("postfix", names[0]) == ENFORCED
+        full = subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1k"], capture_output=True, text=True)
+        assert "No space left" in full.stderr
+        assert daemon.ask("postfix", names[1]) == ENFORCED
+        daemon.wait_for("store-failing")
+        assert daemon.ask("postfix", names[0]) == ENFORCED
+        filler.unlink()
+        daemon.wait_for("store-works-again")
+        assert daemon.ask("postfix", names[2]) == ENFORCED
+        daemon.kill()
+    with daemon:
+        assert [daemon.ask("postfix", name) for name in names] == [ENFORCED] * 3
+    assert [internet.gets(name) for name in names] == [1, 1, 1]
+
+
+def test_a_damaged_store_is_set_aside(internet: Internet, tmp_path: Path) -> None:
+    """Under another name, with a line in the log; a new one is begun, and nothing waits for a human."""
+    internet.publish("damaged.disk.test", GOOD)
+    daemon = Daemon(tmp_path, internet.config())
+    with daemon:
+        assert daemon.ask("postfix", "damaged.disk.test") == ENFORCED
+    store = tmp_path / "store"
+    (store / "cache.db").write_bytes(b"no database" * 1000)
+    with daemon:
+        daemon.wait_for("store-damaged")
+        assert daemon.ask("postfix", "damaged.disk.test") == ENFORCED
+    assert [path for path in store.iterdir() if "damaged" in path.name]
+    with daemon:
+        assert daemon.ask("postfix", "damaged.disk.test") == ENFORCED
+    assert internet.gets("damaged.disk.test") == 2
+
+
+def test_a_store_damaged_while_it_is_in_use(internet: Internet, tmp_path: Path) -> None:
+    """What memory holds is written to the new one, and not one policy is fetched for it."""
+    names = [f"inuse{number}.disk.test" for number in range(2)]
+    internet.publish_all({name: Site(GOOD) for name in names})
+    daemon = Daemon(tmp_path, internet.config())
+    with daemon:
+        assert daemon.ask("postfix", names[0]) == ENFORCED
+        for path in (tmp_path / "store").glob("cache.db*"):
+            path.unlink()
+        assert daemon.ask("postfix", names[1]) == ENFORCED
+        daemon.wait_for("store-damaged")
+    with daemon:
+        assert [daemon.ask("postfix", name) for name in names] == [ENFORCED] * 2
+    assert [internet.gets(name) for name in names] == [1, 1]
+
+
+def test_a_directory_that_cannot_be_written_is_refused(internet: Internet, tmp_path: Path, small_disk: Path) -> None:
+    """Exit 69, and one line that names it."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    code, said = refused(tmp_path / "daemon", internet.config(cache={"directory": str(small_disk / "store")}))
+    assert code == 69
+    assert len([line for line in said.splitlines() if str(small_disk) in line]) == 1
+    assert "Traceback" not in said
