@@ -31,6 +31,9 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m tests.fuzz.targets 60
+
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.bench $(BENCH)
 
