@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
-from . import config, daemon, query
+from . import cache, config, daemon, query
 
 OK, USAGE, UNAVAILABLE, BAD_CONFIG = 0, 64, 69, 78  # sysexits.h
 
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"postfix-mtasts {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (daemon, query, config):
+    for module in (daemon, query, cache, config):
         module.add_parser(subparsers, parent)
     return parser
 

@@ -33,16 +33,14 @@ from .counts import Counts
 from .danekeeper import DaneKeeper
 from .frames import Frames
 from .jobs import JobRunner
-from .state import EntryStore, Flight, Held, Negative, Negatives, Note
-from .upkeep import Upkeep
+from .state import INTERNAL_ERROR, SHUTTING_DOWN, STORE_UNREADABLE, EntryStore, Flight, Held, Negative, Negatives, Note
+from .upkeep import Upkeep, announce
 from .wire import read_outcome
 
 log = logging.getLogger(__name__)
 
 NEVER = float("inf")
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
-SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
-STORE_UNREADABLE = Verdict(Kind.TEMP, "the policy store cannot be read", 0.0)
 
 
 class Keeper:
@@ -73,10 +71,7 @@ class Keeper:
     # -- lookups ------------------------------------------------------------
 
     def lookup(self, hop: NextHop, dane: bool, done: Callable[[Verdict], None], found: bool = False) -> Verdict | None:
-        """The verdict for *hop*, or None: then *done* is called with it, later, once.
-
-        A policy just *found* counts for those who waited, even if it ended on its way.
-        """
+        """The verdict for *hop*, or None: then *done* is called with it, later, once. *found*: see Flight."""
         known = self._known(hop, dane, found)
         if isinstance(known, Verdict):
             return known
@@ -124,10 +119,7 @@ class Keeper:
         if left > 0:
             return left
         if held.entry.domain not in self.flights and not self.stopping:
-            avoid = {held.entry.record_id}
-            if now < held.retry_at and held.tried_id is not None:
-                avoid.add(held.tried_id)
-            self._discover(self._take_off(held.entry.domain), avoid=sorted(avoid))
+            self._discover(self._take_off(held.entry.domain), avoid=self.upkeep.avoid(held))
         return recheck
 
     # -- what operators and the refresher ask for -----------------------------
@@ -273,6 +265,18 @@ class Keeper:
     # -- outcomes -----------------------------------------------------------
 
     def _apply(self, flight: Flight, answer: dict[str, Any]) -> None:
+        """Take in what a flight found out; an unexpected error of our own counts as a failed fetch."""
+        try:
+            self._take_in(flight, answer)
+        except Exception:
+            self._counts.errors += 1
+            log.exception("internal-error %s", KV(domain=flight.domain))
+            if self._in_force(flight.domain) is None:
+                flight.verdict = INTERNAL_ERROR
+            if not flight.done:
+                self._land(flight)
+
+    def _take_in(self, flight: Flight, answer: dict[str, Any]) -> None:
         """Take in what a flight found out. The only place where what is held changes."""
         if flight.void:
             self._land(flight)
@@ -310,9 +314,7 @@ class Keeper:
         old = self.held.get(flight.domain)
         used_at = old.entry.used_at if old is not None and not flight.lookups else 0.0
         entry = Entry(flight.domain, found.policy, found.record_id, min(found.fetched_at, wall), used_at)
-        if not used_at:
-            entry = rules.used(entry, wall)
-        committing = self._store.put(entry)
+        entry = entry if used_at else rules.used(entry, wall)
         given_up = asyncio.get_running_loop().call_later(COMMIT_WAIT, self._hold, flight, entry)
 
         def committed(future: asyncio.Future[None]) -> None:
@@ -320,7 +322,7 @@ class Keeper:
             given_up.cancel()
             self._hold(flight, entry)
 
-        committing.add_done_callback(committed)
+        self._store.put(entry).add_done_callback(committed)
 
     def _hold(self, flight: Flight, entry: Entry) -> None:
         """Let *entry* serve, once."""
@@ -337,12 +339,7 @@ class Keeper:
             self._frames.empty()
         self.held[entry.domain] = held = Held(entry, checked_at)
         if changed:
-            policy = entry.policy
-            fields = {"domain": entry.domain, "mode": policy.mode, "max_age": policy.max_age, "id": entry.record_id}
-            event = "policy-new %s" if old is None else "policy-changed %s"
-            log.info(event, KV(**fields, mx=",".join(policy.mx)))
-            if policy.unusable:
-                log.warning("mx-pattern-unusable %s", KV(domain=entry.domain, mx=", ".join(policy.unusable)))
+            announce(entry, new=old is None)
         self._plan(held)
 
     def _no_policy(self, flight: Flight, outcome: Absent | Failed | DnsFailed) -> None:
@@ -351,17 +348,10 @@ class Keeper:
         old = self.negatives.pop(domain)
         if old is not None and now < old.until:
             self._frames.empty()
-        failed_at = old.failed_at if old is not None else None
-        match outcome:
-            case Failed():
-                failed_at = now
-                fields = {"domain": domain, "result": outcome.result_type, "reason": outcome.reason}
-                log.warning("fetch-failed %s", KV(**fields, id=outcome.record_id))
-            case DnsFailed():
-                failed_at = now if verdict.kind is Kind.NOTFOUND else failed_at
-                self.upkeep.dns_failed(domain, outcome.reason)
-            case Absent():
-                failed_at = None
+        failed_at = None if isinstance(outcome, Absent) else now
+        if verdict.kind is Kind.TEMP:  # DNS failures follow on_dns_failure
+            failed_at = old.failed_at if old is not None else None
+        self.upkeep.tell_failure(domain, outcome)
         flight.verdict = verdict
         self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at))
 
@@ -382,6 +372,14 @@ class Keeper:
             self.upkeep.left(held)  # makes good a time later than now, and notes what is expired
             notes.append(self.upkeep.plan(held))
         self.schedule(notes)
+
+    def take_imported(self, entry: Entry) -> asyncio.Future[None] | None:
+        """Hold *entry* and store it; None: a fetch as new is held, and stays."""
+        held = self.held.get(entry.domain)
+        if held is not None and held.entry.fetched_at >= entry.fetched_at:
+            return None
+        self._take_policy(entry, self.upkeep.monotonic() - max(0.0, self.upkeep.wall() - entry.fetched_at))
+        return self._store.put(entry)
 
     def contents(self) -> Iterator[Entry]:
         """All that memory holds, for a store that begins anew."""

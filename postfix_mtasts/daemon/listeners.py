@@ -59,7 +59,7 @@ def _bind_inet(host: str, port: int) -> list[socket.socket]:
 def _bind_unix(path: Path, settings: Settings) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     try:
-        with _short(path) as name:
+        with short(path) as name:
             _remove_stale(path, name)
             before = os.umask(0o777)  # nobody connects before mode and group are right
             try:
@@ -100,7 +100,7 @@ def _remove_stale(path: Path, name: str) -> None:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short(path: Path) -> Iterator[str]:
     """A name of *path* that fits into a socket address, however deep the path is."""
     if len(os.fsencode(path)) <= SUN_PATH_LIMIT:
         yield str(path)

@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -26,12 +27,14 @@ from ..errors import ConfigError, ListenError
 from ..settings import Settings
 from . import logs, systemd
 from .answerer import Answerer
+from .control import ControlServer
 from .counts import Counts
 from .directory import store_directory
 from .frames import Frames
 from .health import Health
 from .jobs import Jobs
 from .keeper import Keeper
+from .operations import Operations
 from .prober import Prober
 from .refresher import Refresher
 from .reporting import Reporter
@@ -58,9 +61,10 @@ def run(loaded: Loaded, config_file: str | None) -> None:
     passed = systemd.passed_sockets()
     if not passed and not loaded.settings.listen:
         raise ListenError("listen is empty and systemd passed no socket; name an address, such as inet:127.0.0.1:8462")
-    store = StoreKeeper.open(store_directory(loaded))
+    directory = store_directory(loaded)
+    store = StoreKeeper.open(directory)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_main(loaded, config_file, store, passed))
+        runner.run(_main(loaded, config_file, store, directory, passed))
 
 
 def check_ca_file(loaded: Loaded) -> None:
@@ -86,8 +90,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _main(loaded: Loaded, config_file: str | None, store: StoreKeeper, passed: dict[str, socket.socket]) -> None:
-    daemon = Daemon(loaded.settings, config_file, store, passed)
+async def _main(
+    loaded: Loaded, config_file: str | None, store: StoreKeeper, directory: Path, passed: dict[str, socket.socket]
+) -> None:
+    daemon = Daemon(loaded.settings, config_file, store, directory, passed)
     try:
         await daemon.start()
         await daemon.stopped.wait()
@@ -101,7 +107,12 @@ class Daemon:
     """All parts of a running daemon."""
 
     def __init__(
-        self, settings: Settings, config_file: str | None, store: StoreKeeper, passed: dict[str, socket.socket]
+        self,
+        settings: Settings,
+        config_file: str | None,
+        store: StoreKeeper,
+        directory: Path,
+        passed: dict[str, socket.socket],
     ) -> None:
         self._settings, self._config_file, self._passed = settings, config_file, passed
         self.stopped = asyncio.Event()
@@ -121,6 +132,8 @@ class Daemon:
         self.keeper.schedule = self.refresher.push
         self.answerer = Answerer(self.keeper, self.frames, self.counts)
         self.server = Server(self.frames, self.answerer.answer)
+        self.operations = Operations(self.keeper, self.counts)
+        self.control = ControlServer(directory, self.operations)
         self.health = Health(self.refresher, store)
         self._http: HttpServer | None = None
         self._watched = bool(os.environ.get("WATCHDOG_USEC"))
@@ -128,7 +141,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Raises: ListenError."""
-        self.answerer.maps = self._settings.maps
+        self.answerer.maps = self.operations.maps = self._settings.maps
         await self.server.listen(self._settings, self._passed)
         self._serve_http(None, self._settings.metrics.listen)
         self._loop.add_signal_handler(signal.SIGTERM, self.stopped.set)
@@ -142,6 +155,7 @@ class Daemon:
         self._empty_frames()
         log.info("ready %s", KV(listen=" ".join(self.server.addresses), version=__version__))
         systemd.notify("READY=1")
+        await self.control.start()
 
     def _check_resolver(self) -> None:
         """DANE rests on a validating resolver that nobody stands in front of."""
@@ -245,7 +259,7 @@ class Daemon:
             self.prober.configure(settings.dns)
         self._settings = settings
         self.frames.period = settings.refresh.recheck / 5
-        self.answerer.maps = settings.maps
+        self.answerer.maps = self.operations.maps = settings.maps
         self.keeper.configure(settings)
         self.reporter.configure(settings)
         self._check_resolver()
@@ -257,6 +271,7 @@ class Daemon:
         systemd.notify("STOPPING=1")
         self.keeper.stopping = True
         self.server.stop_accepting()
+        self.control.close()
         self.server.finish()
         deadline = self._loop.time() + DRAIN
         while self.server.connections and self._loop.time() < deadline:

@@ -14,9 +14,12 @@ from typing import Protocol, TypeAlias
 
 from ..core.entry import Entry, Trouble
 from ..core.names import Domain
-from ..core.verdict import Verdict
+from ..core.verdict import Kind, Verdict
 
 FAILURE_MEMORY = 86_400.0  # seconds a failed fetch is remembered, beyond failure_ttl
+SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
+STORE_UNREADABLE = Verdict(Kind.TEMP, "the policy store cannot be read", 0.0)
+INTERNAL_ERROR = Verdict(Kind.NOTFOUND, "an internal error, see the log", 0.0)
 
 Note: TypeAlias = tuple[float, float, Domain]  # for the refresher: when something is due, when the policy ends
 
@@ -114,7 +117,7 @@ class Flight:
         self.timer: asyncio.TimerHandle | None = None  # lookup.wait
         self.late: Verdict | None = None  # lookup.wait is over: what lookups are told meanwhile
         self.verdict: Verdict | None = None  # how it ended, if not in a policy
-        self.found = False  # it ended in a policy
+        self.found = False  # it ended in a policy: those who waited are told of it, even if its time ran out
         self.unfetched = False  # it ended with a reading of the record: there was no fetch
         self.done = False
         self.void = False  # the domain was forgotten meanwhile: the outcome counts for nothing

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ..core import entry as rules
 from ..core.entry import Entry, Timing, Trouble, Warned
 from ..core.names import Domain
-from ..core.outcome import Failed
+from ..core.outcome import Absent, DnsFailed, Failed
 from ..core.quoting import KV
 from .state import Held, Note
 
@@ -73,6 +73,13 @@ class Upkeep:
         held.retry_at = self.monotonic() + rules.retry_delay(held.trouble.failures, left, self.timing)
         self.warn(held, left)
 
+    def avoid(self, held: Held) -> list[str]:
+        """The record ids that a recheck fetches nothing for: the policy's own, and one that failed a moment ago."""
+        avoid = {held.entry.record_id}
+        if held.tried_id is not None and self.monotonic() < held.retry_at:
+            avoid.add(held.tried_id)
+        return sorted(avoid)
+
     def warn(self, held: Held, left: float) -> None:
         """Say what an operator has to know of a failing refresh (RFC 8461 section 3.3)."""
         if held.trouble is None:
@@ -85,13 +92,19 @@ class Upkeep:
         fields = {"domain": held.entry.domain, "result": trouble.result_type, "reason": trouble.reason}
         log.warning(event, KV(**fields, failures=trouble.failures, policy_left_s=int(left)))
 
-    def dns_failed(self, domain: Domain, reason: str) -> None:
-        """Say that DNS did not answer, not for every domain."""
-        now = self.monotonic()
-        often = now < self._complained_at + DNS_COMPLAINTS
-        if not often:
-            self._complained_at = now
-        log.log(logging.DEBUG if often else logging.WARNING, "dns-failed %s", KV(domain=domain, reason=reason))
+    def tell_failure(self, domain: Domain, outcome: Absent | Failed | DnsFailed) -> None:
+        """Log why a domain has no policy, if that is a failure; where DNS fails, not for every domain."""
+        match outcome:
+            case Failed():
+                fields = {"domain": domain, "result": outcome.result_type, "reason": outcome.reason}
+                log.warning("fetch-failed %s", KV(**fields, id=outcome.record_id))
+            case DnsFailed():
+                now = self.monotonic()
+                often = now < self._complained_at + DNS_COMPLAINTS
+                if not often:
+                    self._complained_at = now
+                level = logging.DEBUG if often else logging.WARNING
+                log.log(level, "dns-failed %s", KV(domain=domain, reason=outcome.reason))
 
     def wants_fetch(self, held: Held) -> bool:
         """Whether the refresher is to fetch the policy now."""
@@ -125,3 +138,13 @@ class Upkeep:
         if held.trouble is not None:
             return held.retry_at - self.monotonic()
         return rules.refetch_at(held.entry, self.timing) - wall
+
+
+def announce(entry: Entry, new: bool) -> None:
+    """Log a policy that is new or changed."""
+    event = "policy-new %s" if new else "policy-changed %s"
+    policy = entry.policy
+    fields = {"domain": entry.domain, "mode": policy.mode, "max_age": policy.max_age, "id": entry.record_id}
+    log.info(event, KV(**fields, mx=",".join(policy.mx)))
+    if policy.unusable:
+        log.warning("mx-pattern-unusable %s", KV(domain=entry.domain, mx=", ".join(policy.unusable)))

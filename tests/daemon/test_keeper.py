@@ -77,6 +77,24 @@ async def test_errors_of_our_own(
     assert caplog.text.count("internal-error") == errors
 
 
+@pytest.mark.parametrize(("cached", "kind"), [(False, "notfound"), (True, "secure")])
+@in_loop
+async def test_an_error_while_an_outcome_is_taken_in(world: World, cached: bool, kind: str) -> None:
+    """It is counted, the domain is not stuck, and who waits gets the cached policy or NOTFOUND."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("of our own")
+
+    world.keeper.report = broken
+    if cached:
+        world.hold(entry())
+        world.clock.advance(RECHECK)
+    told = world.ask()
+    world.jobs.answer(failed("new"))
+    assert [v.kind for v in told] == [kind]
+    assert (world.counts.errors, world.keeper.flights) == (1, {})
+
+
 REMEMBERED: list[tuple[str, Job, Settings, float]] = [
     ("absence for the SOA minimum", absent(120), Settings(), 120),
     ("absence for a minute at least", absent(1), Settings(), 60),
@@ -155,6 +173,18 @@ async def test_late_again(world: World, title: str, answer: Job, rule: str, late
     await world.settle(WAIT)
     assert [v.kind for v in told] == [kind]
     assert world.kinds() == [kind]
+
+
+@in_loop
+async def test_late_after_a_failure_that_ended_in_absence(world: World) -> None:
+    """A domain that has no record any more has failed nothing."""
+    for answer in (failed(), absent()):
+        world.ask()
+        world.jobs.answer(answer)
+        world.clock.advance(600)
+    told = world.ask()
+    await world.settle(WAIT)
+    assert [v.kind for v in told] == ["temp"]
 
 
 @in_loop
@@ -476,6 +506,9 @@ async def test_a_clock_a_year_ahead_and_right_again(world: World) -> None:
     assert not world.keeper.due(D, lambda: None)
     world.clock.utc -= 365 * DAY
     world.keeper.clock_was_set()
+    assert world.kinds() == ["secure"]
+    world.clock.advance(DAY)
+    world.keeper.due(D, lambda: None)
     assert world.kinds() == ["secure"]
     assert D in world.store.entries
 

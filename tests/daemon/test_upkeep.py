@@ -8,7 +8,7 @@ import pytest
 
 from postfix_mtasts.core.entry import Entry, Timing
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import Failed, ResultType, Stage
+from postfix_mtasts.core.outcome import DnsFailed, Failed, ResultType, Stage
 from postfix_mtasts.daemon.state import Held
 from postfix_mtasts.daemon.upkeep import DNS_COMPLAINTS, Upkeep
 from tests.support.entries import DAY, NOW, entry
@@ -106,6 +106,15 @@ def test_when_it_is_due(title: str, fields: dict[str, int], later: float, wait: 
     assert not kept.upkeep.wants_fetch(kept.held)
 
 
+def test_due_at_a_tenth_while_failing() -> None:
+    """The warning at a tenth of max_age comes in time, however far away the next try is."""
+    kept = Kept(entry(max_age=10 * DAY))
+    kept.upkeep.timing = Timing(300.0, DAY, 7 * DAY)
+    kept.clock.advance(8.9 * DAY)
+    kept.upkeep.failed(kept.held, FAILURE)
+    assert kept.upkeep.plan(kept.held)[0] - kept.clock.since_boot == pytest.approx(0.1 * DAY)
+
+
 def test_a_note_names_the_end() -> None:
     """What is overdue goes by time left, and what is expired goes last."""
     kept = Kept(entry())
@@ -142,8 +151,8 @@ def test_dns_failures_are_not_logged_one_by_one(caplog: pytest.LogCaptureFixture
     """Where a resolver is down every domain fails: one warning a minute tells it."""
     kept = Kept(entry())
     for _ in range(100):
-        kept.upkeep.dns_failed(Domain("example.com"), "timeout")
+        kept.upkeep.tell_failure(Domain("example.com"), DnsFailed("timeout"))
     assert warnings(caplog) == ["dns-failed"]
     kept.clock.advance(DNS_COMPLAINTS)
-    kept.upkeep.dns_failed(Domain("example.com"), "timeout")
+    kept.upkeep.tell_failure(Domain("example.com"), DnsFailed("timeout"))
     assert warnings(caplog) == ["dns-failed"]

@@ -1,0 +1,236 @@
+"""What operators ask of the keeper: a request object in, answer objects out.
+
+    {"do": "list"}                                {"domain": D, "mode": M, ...} each
+    {"do": "show", "domain": D}                   one object, or none
+    {"do": "stats"}                               one object
+    {"do": "fetch", "domains": [D, ...], "again": true or false}
+                                                  {"domain": D, "result": R, "reason": TEXT} each, as they land
+    {"do": "forget", "domains": [D, ...]}         {"domain": D, "result": "forgotten" or "unknown"} each
+    {"do": "export"}                              {"domain", "record_id", "fetched_at", "used_at", "policy"} each
+    {"do": "import", "rows": [ROW, ...]}          {"result": "taken", "kept" or "refused", "reason": TEXT} each
+
+The same for a daemon's control socket and for a command that holds the store
+itself. Raises: InputError for a request that is none of these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from .. import __version__
+from ..adapters.store import VERSION, decode
+from ..core import entry as rules
+from ..core.answer import answer_text
+from ..core.names import Domain, parse_domain
+from ..core.policy import Mode
+from ..core.quoting import LIMIT
+from ..core.verdict import Kind, Verdict
+from ..errors import DomainError, InputError, StoreError
+from ..resolving.answering import of_policy
+from ..settings import MapSettings
+from .counts import Counts
+from .keeper import Keeper
+from .state import Held, Negative
+
+AT_ONCE = 32  # fetches of one request under way
+CHUNK = 200  # objects between two turns of the loop
+LOADING = 0.05  # seconds between two looks whether the store is loaded
+
+Answer = dict[str, Any]
+
+
+class Operations:
+    def __init__(self, keeper: Keeper, counts: Counts) -> None:
+        self._keeper, self._counts = keeper, counts
+        self.maps: Mapping[str, MapSettings] = {}
+        self._began = time.monotonic()
+
+    async def answers(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        """What comes of *request*, once all that is stored is known."""
+        kinds = {
+            "list": self._list,
+            "show": self._show,
+            "stats": self._stats,
+            "fetch": self._fetch,
+            "forget": self._forget,
+            "export": self._export,
+            "import": self._import,
+        }
+        kind = kinds.get(str(request.get("do")))
+        if kind is None:
+            raise InputError(f"no such request; there are {', '.join(kinds)}")
+        while not self._keeper.loaded:
+            await asyncio.sleep(LOADING)
+        async for answer in kind(request):
+            yield answer
+
+    async def _list(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        for number, held in enumerate(list(self._keeper.held.values())):
+            if number % CHUNK == 0:
+                await asyncio.sleep(0)
+            yield self._row(held)
+
+    def _row(self, held: Held) -> Answer:
+        entry, trouble = held.entry, held.trouble
+        return {
+            "domain": entry.domain,
+            "mode": entry.policy.mode,
+            "age": self._keeper.upkeep.wall() - entry.fetched_at,
+            "left": self._keeper.upkeep.expires_in(held),
+            "mx": list(entry.policy.mx),
+            "failures": trouble.failures if trouble is not None else 0,
+        }
+
+    async def _show(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        domain = _domain(request.get("domain"))
+        held, negative = self._keeper.held.get(domain), self._keeper.negatives.get(domain)
+        if held is not None:
+            yield self._shown(domain, held)
+        elif negative is not None:
+            yield self._shown_negative(domain, negative)
+
+    def _shown(self, domain: Domain, held: Held) -> Answer:
+        upkeep, entry, trouble = self._keeper.upkeep, held.entry, held.trouble
+        wall, now = upkeep.wall(), upkeep.monotonic()
+        dane = self._keeper.dane.reading(domain)
+        return self._row(held) | {
+            "record_id": entry.record_id,
+            "policy": entry.policy.text,
+            "fetched_at": entry.fetched_at,
+            "used_at": entry.used_at,
+            "checked_at": wall - (now - held.checked_at),
+            "expires_at": wall + upkeep.expires_in(held),
+            "next_due_at": wall + (held.due_at - now) if held.due_at < float("inf") else None,
+            "failure": f"{trouble.result_type}: {trouble.reason}"[:LIMIT] if trouble is not None else None,
+            "dane": f"{dane.status}: {dane.reason}" if dane is not None else None,
+            "answers": {name: self._answer(domain, held, options) for name, options in self.maps.items()},
+        }
+
+    def _answer(self, domain: Domain, held: Held, options: MapSettings) -> str:
+        """What a map tells now; nothing is asked of the network for it."""
+        left, policy = self._keeper.upkeep.expires_in(held), held.entry.policy
+        if left <= 0:
+            return "none: the policy has ended, the next lookup fetches it again"
+        dane = None
+        if options.dane and policy.mode is Mode.ENFORCE:
+            reading = self._keeper.dane.reading(domain)
+            if reading is None:
+                return "not known before a lookup has read the DANE status"
+            dane = reading.status, reading.reason
+        return _words(of_policy(policy, left, dane), domain, options)
+
+    def _shown_negative(self, domain: Domain, negative: Negative) -> Answer:
+        left = negative.until - self._keeper.upkeep.monotonic()
+        answers = {name: _words(negative.verdict, domain, options) for name, options in self.maps.items()}
+        if left <= 0:
+            answers = dict.fromkeys(self.maps, "none: this is over, the next lookup asks again")
+        until = self._keeper.upkeep.wall() + left
+        return {"domain": domain, "reason": negative.verdict.reason, "until": until, "answers": answers}
+
+    async def _stats(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        held = list(self._keeper.held.values())
+        lookups = self._counts.all_lookups()
+        yield {
+            "version": __version__,
+            "uptime": time.monotonic() - self._began,
+            "policies": dict(Counter(str(each.entry.policy.mode) for each in held)),
+            "negatives": len(self._keeper.negatives),
+            "lookups": {f"{name} {answer}": number for (name, answer), number in lookups.items()},
+            "fetches": dict(self._counts.fetches),
+            "nearest_expiry": min((self._keeper.upkeep.expires_in(each) for each in held), default=None),
+        }
+
+    async def _fetch(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        """Each domain fetched, AT_ONCE at a time; without "again" only those of which nothing is known."""
+        waiting = [_domain(domain) for domain in reversed(_list_of(request, "domains"))]
+        again = request.get("again") is True
+        landed: asyncio.Queue[Domain] = asyncio.Queue()
+        under_way = 0
+        while waiting or under_way:
+            while waiting and under_way < AT_ONCE:
+                domain = waiting.pop()
+                held = self._keeper.held.get(domain)
+                if not again and held is not None and self._keeper.upkeep.expires_in(held) > 0:
+                    yield {"domain": domain, "result": "known", "reason": f"mode {held.entry.policy.mode}"}
+                    continue
+                under_way += 1
+                self._keeper.refresh(domain, lambda domain=domain: landed.put_nowait(domain))  # type: ignore[misc]
+            if under_way:
+                domain = await landed.get()
+                under_way -= 1
+                yield self._landed(domain)
+
+    def _landed(self, domain: Domain) -> Answer:
+        held, negative = self._keeper.held.get(domain), self._keeper.negatives.get(domain)
+        if held is None or self._keeper.upkeep.expires_in(held) <= 0:
+            reason = negative.verdict.reason if negative is not None else "no policy"
+            failed = negative is not None and negative.failed_at is not None
+            return {"domain": domain, "result": "failed" if failed else "none", "reason": reason}
+        if held.trouble is not None:
+            return {"domain": domain, "result": "failed", "reason": f"{held.trouble.reason}; the old policy stays"}
+        return {"domain": domain, "result": "fetched", "reason": f"mode {held.entry.policy.mode}"}
+
+    async def _forget(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        for domain in map(_domain, _list_of(request, "domains")):
+            yield {"domain": domain, "result": "forgotten" if self._keeper.forget(domain) else "unknown"}
+
+    async def _export(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        for number, entry in enumerate(self._keeper.contents()):
+            if number % CHUNK == 0:
+                await asyncio.sleep(0)
+            yield {
+                "domain": entry.domain,
+                "record_id": entry.record_id,
+                "fetched_at": entry.fetched_at,
+                "used_at": entry.used_at,
+                "policy": entry.policy.text,
+            }
+
+    async def _import(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        for result, reason in await asyncio.gather(*map(self._judged, _list_of(request, "rows"))):
+            yield {"result": result, "reason": reason}
+
+    async def _judged(self, row: object) -> tuple[str, str]:
+        try:
+            return await self._import_row(row)
+        except (InputError, StoreError) as error:
+            return "refused", str(error)
+
+    async def _import_row(self, row: object) -> tuple[str, str]:
+        if not isinstance(row, dict):
+            raise InputError("not a JSON object")
+        names = {"id": "record_id", "fetched": "fetched_at", "used": "used_at", "policy": "policy"}
+        text = json.dumps({"v": VERSION} | {ours: row.get(theirs) for ours, theirs in names.items()})
+        upkeep = self._keeper.upkeep
+        entry = rules.clamped(decode(str(row.get("domain")), text), upkeep.wall())
+        if not rules.in_force(entry, upkeep.wall(), upkeep.timing):
+            raise InputError("the policy has ended")
+        stored = self._keeper.take_imported(entry)
+        if stored is None:
+            return "kept", "a fetch as new is held"
+        await stored
+        return "taken", ""
+
+
+def _words(verdict: Verdict, domain: Domain, options: MapSettings) -> str:
+    if verdict.kind is Kind.NOTFOUND:
+        return f"NOTFOUND ({verdict.reason})"
+    return answer_text(verdict, domain, options.tlsrpt)
+
+
+def _domain(value: object) -> Domain:
+    if not isinstance(value, str):
+        raise DomainError("a domain is text")
+    return parse_domain(value)
+
+
+def _list_of(request: dict[str, Any], key: str) -> list[Any]:
+    value = request.get(key)
+    if not isinstance(value, list):
+        raise InputError(f"{key} is not a list")
+    return value

@@ -1,0 +1,47 @@
+"""`cache` against a running daemon, and against the store it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.daemon import ENVIRONMENT, Daemon
+from tests.support.internet import Internet, Site, policy
+
+
+def cache(daemon: Daemon, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "postfix_mtasts", "cache", *arguments, "--config", str(daemon.config_file)]
+    return subprocess.run(command, env=ENVIRONMENT, input=stdin, capture_output=True, text=True, timeout=60)
+
+
+def commands(daemon: Daemon, name: str) -> str:
+    """Every command once, on the domain *name*; what export printed."""
+    warmed = cache(daemon, "warm", "-", stdin=f"{name}\nnever.cache.test\n")
+    assert (warmed.returncode, warmed.stderr) == (0, "")
+    assert warmed.stdout.startswith("1 have policies (0 known before), 1 have none\n0 failed\n")
+    assert name in cache(daemon, "list", "--mode", "enforce").stdout
+    assert cache(daemon, "list", "--failing").returncode == 1
+    assert "answer on postfix: secure match=mx.example.net" in cache(daemon, "show", name).stdout
+    assert "policies enforce: " in cache(daemon, "stats").stdout
+    assert cache(daemon, "refresh", name).stdout == f'{name}: fetched: "mode enforce"\n'
+    exported = cache(daemon, "export").stdout
+    assert cache(daemon, "forget", name).stdout == f"{name}: forgotten\n"
+    assert cache(daemon, "show", name).returncode == 1
+    imported = cache(daemon, "import", stdin=exported + "nonsense\n")
+    assert "1 refused" in imported.stdout
+    assert imported.stderr.startswith(f"line {len(exported.splitlines()) + 1}: refused: ")
+    assert cache(daemon, "show", name).returncode == 0
+    return exported
+
+
+def test_with_and_without_a_daemon(internet: Internet, tmp_path: Path) -> None:
+    """The same commands do the same, and what was done outlives the daemon."""
+    names = ["with.cache.test", "without.cache.test"]
+    internet.publish_all({name: Site(policy("mx.example.net")) for name in names})
+    daemon = Daemon(tmp_path / ("deep" * 30), internet.config())  # a path longer than a socket address
+    with daemon:
+        commands(daemon, names[0])
+    exported = commands(daemon, names[1])
+    assert {json.loads(line)["domain"] for line in exported.splitlines()} == set(names)

@@ -1,0 +1,70 @@
+"""The worker process: it may die at any time, and it never outlives the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+from tests.support.daemon import Daemon
+from tests.support.hanging import ADDRESS, HangingHost
+from tests.support.internet import Internet, policy
+from tests.support.waiting import wait_until
+
+ENFORCED = "OK secure match=mx.example.net servername=hostname"
+GOOD = policy("mx.example.net")
+
+
+def worker_of(daemon: Daemon) -> int:
+    """The process id of the worker."""
+    found = subprocess.run(["pgrep", "-P", str(daemon.pid)], capture_output=True, text=True).stdout.split()
+    assert len(found) == 1
+    return int(found[0])
+
+
+def test_a_worker_that_dies_is_started_again(internet: Internet, tmp_path: Path) -> None:
+    """What it was doing ends as a failed fetch, known policies are answered all the while, new ones soon."""
+    internet.publish("known.worker.test", GOOD)
+    internet.publish("later.worker.test", GOOD)
+    internet.publish("hangs.worker.test", GOOD, address=ADDRESS)
+    answers: list[str] = []
+    with HangingHost() as host, Daemon(tmp_path, internet.config()) as daemon:
+        assert daemon.ask("postfix", "known.worker.test") == ENFORCED
+        waiting = threading.Thread(target=lambda: answers.append(daemon.ask("postfix", "hangs.worker.test")))
+        waiting.start()
+        host.wait_for(1)
+        os.kill(worker_of(daemon), signal.SIGKILL)
+        waiting.join()
+        assert answers == ["NOTFOUND "]
+        assert daemon.wait_for("worker-died")
+        assert daemon.wait_for("fetch-failed", domain="hangs.worker.test", result="sts-policy-fetch-error")
+        assert daemon.ask("postfix", "known.worker.test") == ENFORCED
+        assert daemon.ask("postfix", "later.worker.test") == ENFORCED
+
+
+def test_no_worker_outlives_its_daemon(internet: Internet, tmp_path: Path) -> None:
+    """Not even where the daemon is killed, and a fetch still hangs."""
+    internet.publish("outlives.worker.test", GOOD, address=ADDRESS)
+    with HangingHost() as host, Daemon(tmp_path, internet.config()) as daemon:
+        threading.Thread(target=ask_in_vain, args=(daemon, "outlives.worker.test")).start()
+        host.wait_for(1)
+        worker = worker_of(daemon)
+        daemon.kill()
+        wait_until(lambda: not Path(f"/proc/{worker}").exists() or is_zombie(worker), "the worker has ended")
+
+
+def ask_in_vain(daemon: Daemon, domain: str) -> None:
+    try:
+        daemon.ask("postfix", domain)
+    except (OSError, EOFError, AssertionError):
+        return  # the daemon was killed
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended, and only its parent has not yet asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
