@@ -7,10 +7,10 @@ import socket
 
 def send(path: str, datagram: bytes) -> bool:
     """Whether the collector at *path* has taken *datagram*. Never waits, never raises."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
             sock.sendto(datagram, path)
-        except OSError:  # nobody there, full, too long: a report is worth no mail
-            return False
+    except OSError:  # nobody there, full, too long, no descriptor left: a report is worth no mail
+        return False
     return True

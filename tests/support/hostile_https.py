@@ -126,7 +126,8 @@ def hangs(sock: socket.socket, seen: Seen) -> None:
 
 
 def resets(sock: socket.socket, seen: Seen) -> None:
-    """Break the connection off with a reset; a script and a reply."""
+    """Break the connection off with a reset once the client has spoken; a script and a reply."""
+    sock.recv(1)  # else the reset may come while the client still connects
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
