@@ -22,7 +22,7 @@ SUN_PATH_LIMIT = 107  # bytes of a unix socket's path, without its final NUL
 
 
 def split_inet(address: str) -> tuple[str, int]:
-    """Host and port of a checked "inet:HOST:PORT" or "inet:[V6]:PORT"."""
+    """Host and port of a checked "inet:HOST:PORT" or "inet:[V6]:PORT", with or without "inet:"."""
     host, _, port = address.removeprefix("inet:").rpartition(":")
     return host.strip("[]"), int(port)
 

@@ -13,9 +13,8 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ from .frames import Frames
 from .health import Health
 from .jobs import Jobs
 from .keeper import Keeper
+from .listeners import split_inet
 from .operations import Operations
 from .prober import Prober
 from .refresher import Refresher
@@ -57,28 +57,18 @@ CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by some
 def run(loaded: Loaded, config_file: str | None) -> None:
     """Run until SIGTERM or SIGINT. Raises: ConfigError, ListenError, StoreError, StoreBusyError."""
     logs.configure(loaded.settings.log)
-    check_ca_file(loaded)
     passed = systemd.passed_sockets()
-    if not passed and not loaded.settings.listen:
-        raise ListenError("listen is empty and systemd passed no socket; name an address, such as inet:127.0.0.1:8462")
+    _check_listeners(loaded.settings, passed)
     directory = store_directory(loaded)
     store = StoreKeeper.open(directory)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_main(loaded, config_file, store, directory, passed))
 
 
-def check_ca_file(loaded: Loaded) -> None:
-    """Raises: ConfigError where fetch.ca_file holds no usable certificates."""
-    file = loaded.settings.fetch.ca_file
-    if file is None:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-    except (OSError, ssl.SSLError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        place = loaded.origins["fetch.ca_file"]
-        fault = f"{place}: fetch.ca_file: {file!r} cannot be used: {why}; name a file of PEM certificates"
-        raise ConfigError([fault]) from None
+def _check_listeners(settings: Settings, passed: Mapping[str, socket.socket]) -> None:
+    """Raises: ListenError where there would be none."""
+    if not passed and not settings.listen:
+        raise ListenError("listen is empty and systemd passed no socket; name an address, such as inet:127.0.0.1:8462")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -236,9 +226,7 @@ class Daemon:
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
                 loaded = read(self._config_file)
-                check_ca_file(loaded)
-                if not loaded.settings.listen and not self._passed:
-                    raise ListenError("listen is empty; name an address, such as inet:127.0.0.1:8462")
+                _check_listeners(loaded.settings, self._passed)
                 self._serve_http(self._settings.metrics.listen, loaded.settings.metrics.listen)
                 await self.server.listen(loaded.settings, self._passed)
             except ConfigError as error:
@@ -295,7 +283,7 @@ def _judge_resolver(answer: dict[str, Any]) -> None:
     advice = "domains count as without DANE on maps with dane"
     if not found["secure"]:
         log.warning("resolver-not-validating %s", KV(servers=" ".join(servers), reason=f"no AD for the root; {advice}"))
-    hosts = [server.rpartition(":")[0].strip("[]") for server in servers]
+    hosts = [split_inet(server)[0] for server in servers]
     if remote := [host for host in hosts if not ip_address(host.partition("%")[0]).is_loopback]:
         log.warning(
             "resolver-not-local %s", KV(servers=" ".join(remote), reason="its answers can be forged on the way")

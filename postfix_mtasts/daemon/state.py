@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -79,9 +79,6 @@ class Negatives:
         while len(self._items) > self.limit:
             self._items.popitem(last=False)
             self.overflowed = True
-
-    def items(self) -> Iterator[tuple[Domain, Negative]]:
-        return iter(self._items.items())
 
     def __len__(self) -> int:
         return len(self._items)

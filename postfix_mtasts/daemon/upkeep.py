@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..core import entry as rules
 from ..core.entry import Entry, Timing, Trouble, Warned
@@ -61,13 +62,8 @@ class Upkeep:
 
     def failed(self, held: Held, failure: Failed) -> None:
         """A fetch failed while the policy is in force: it stays, and the retry clock runs."""
-        old = held.trouble
-        if old is None:
-            held.trouble = Trouble(1, failure.result_type, failure.reason)
-        else:
-            held.trouble = Trouble(
-                old.failures + 1, failure.result_type, failure.reason, old.warned_at, old.warned_tenth, old.warned_ended
-            )
+        old = held.trouble or Trouble(0, "", "")
+        held.trouble = replace(old, failures=old.failures + 1, result_type=failure.result_type, reason=failure.reason)
         held.tried_id = failure.record_id
         left = self.left(held)
         held.retry_at = self.monotonic() + rules.retry_delay(held.trouble.failures, left, self.timing)

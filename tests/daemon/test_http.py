@@ -62,18 +62,6 @@ LINES = [
 
 
 @pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop that runs in a thread, as the daemon's does beside the HTTP thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield loop
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-@pytest.fixture
 def address() -> str:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return f"inet:127.0.0.1:{free.getsockname()[1]}"
