@@ -126,14 +126,14 @@ class Daemon:
         self.control = ControlServer(directory, self.operations)
         self.health = Health(self.refresher, store)
         self._http: HttpServer | None = None
+        self._http_address: str | None = None
         self._watched = bool(os.environ.get("WATCHDOG_USEC"))
         self._clocks = time.time() - time.monotonic()
 
     async def start(self) -> None:
         """Raises: ListenError."""
         self.answerer.maps = self.operations.maps = self._settings.maps
-        await self.server.listen(self._settings, self._passed)
-        self._serve_http(None, self._settings.metrics.listen)
+        await self._listen(self._settings)
         self._loop.add_signal_handler(signal.SIGTERM, self.stopped.set)
         self._loop.add_signal_handler(signal.SIGINT, self.stopped.set)
         self._loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
@@ -164,18 +164,25 @@ class Daemon:
             self.keeper.loaded = True
             gc.freeze()  # what was loaded stays: no collection needs to walk it again
 
-    def _serve_http(self, old: str | None, new: str | None) -> None:
-        """Move /metrics and /healthz from one address to another; None: nowhere. Raises: ListenError."""
-        if old == new:
-            return
-        fresh = None
-        if new is not None:
-            from .http import HttpServer  # prometheus_client takes 50 ms that few need
-
-            fresh = HttpServer(new, self._loop, self.snapshot, self.health.faults)
-        if self._http is not None:
+    async def _listen(self, settings: Settings) -> None:
+        """Listen where *settings* say, for Postfix and for monitoring; all of it or nothing. Raises: ListenError."""
+        address, fresh = settings.metrics.listen, self._http
+        if address != self._http_address:
+            fresh = self._open_http(address) if address is not None else None
+        try:
+            await self.server.listen(settings, self._passed)
+        except ListenError:
+            if fresh is not None and fresh is not self._http:
+                fresh.close()
+            raise
+        if self._http is not None and self._http is not fresh:
             self._http.close()
-        self._http = fresh
+        self._http, self._http_address = fresh, address
+
+    def _open_http(self, address: str) -> HttpServer:
+        from .http import HttpServer  # prometheus_client takes 50 ms that few need
+
+        return HttpServer(address, self._loop, self.snapshot, self.health.faults)
 
     def snapshot(self) -> Snapshot:
         """What /metrics shows, as it is now."""
@@ -227,8 +234,7 @@ class Daemon:
             try:
                 loaded = read(self._config_file)
                 _check_listeners(loaded.settings, self._passed)
-                self._serve_http(self._settings.metrics.listen, loaded.settings.metrics.listen)
-                await self.server.listen(loaded.settings, self._passed)
+                await self._listen(loaded.settings)
             except ConfigError as error:
                 for fault in error.faults:
                     log.error("reload-refused %s", KV(reason=fault))

@@ -121,3 +121,20 @@ def test_health_and_metrics_over_http(internet: Internet, tmp_path: Path) -> Non
         daemon.reload()
         with urlopen("http://127.0.0.1:9463/healthz", timeout=10) as page:
             assert page.status == 200
+
+
+def test_a_reload_that_fails_at_one_address_moves_none(internet: Internet, tmp_path: Path) -> None:
+    """The old configuration stays in force whole: /healthz too is where it was."""
+    with (
+        Daemon(tmp_path / "first", internet.config()) as other,
+        Daemon(tmp_path / "second", internet.config(metrics={"listen": "inet:127.0.0.1:9464"})) as daemon,
+    ):
+        seen = len(daemon.lines)
+        moved = {"listen": [daemon.address, other.address], "metrics": {"listen": "inet:127.0.0.1:9465"}}
+        daemon.configure({**daemon.config, **moved})
+        daemon.hang_up()
+        assert other.address in daemon.wait_for("reload-refused", seen)
+        with urlopen("http://127.0.0.1:9464/healthz", timeout=10) as page:
+            assert page.status == 200
+        with pytest.raises(OSError, match="refused|reset"):  # reset: it was closed a moment ago
+            urlopen("http://127.0.0.1:9465/healthz", timeout=10)
