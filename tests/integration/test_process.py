@@ -136,5 +136,5 @@ def test_a_reload_that_fails_at_one_address_moves_none(internet: Internet, tmp_p
         assert other.address in daemon.wait_for("reload-refused", seen)
         with urlopen("http://127.0.0.1:9464/healthz", timeout=10) as page:
             assert page.status == 200
-        with pytest.raises(OSError, match="refused|reset"):  # reset: it was closed a moment ago
+        with pytest.raises(OSError, match=r"refused|reset"):  # reset: it was closed a moment ago
             urlopen("http://127.0.0.1:9465/healthz", timeout=10)
