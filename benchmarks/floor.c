@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,7 @@ static void answer(int fd) {
 int main(int argc, char **argv) {
     int one = 1, listener = argc == 2 ? listen_on(argv[1]) : -1;
     if (listener < 0) { perror("floor: usage: floor ADDRESS"); return 2; }
+    signal(SIGPIPE, SIG_IGN); /* the load ends with replies unread */
     int poll = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, ready[256];
     epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);

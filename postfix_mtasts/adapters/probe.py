@@ -23,7 +23,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from secrets import token_bytes
 from typing import Any, TypeAlias
@@ -157,28 +157,25 @@ def _skip_name(message: bytes, at: int, stop: int) -> int:
 @dataclass(slots=True)
 class _Asked:
     question: bytes
-    result: asyncio.Future[Result]
-    timer: asyncio.TimerHandle
+    done: Callable[[Result], None]
+    until: float  # seconds of the loop's clock
 
 
-@dataclass(slots=True, eq=False)
 class _Port:
     """One connected socket and what was asked from it."""
 
-    loop: asyncio.AbstractEventLoop
-    sock: socket.socket
-    left: int = QUESTIONS  # how many more may be asked
-    asked: dict[bytes, _Asked] = field(default_factory=dict)
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self.loop, self.sock = loop, sock
+        self.asked: dict[bytes, _Asked] = {}
+        random = token_bytes(4 * QUESTIONS)  # twice as many as are used: some may be alike
+        self.identifiers = list({random[at : at + 2] for at in range(0, len(random), 2)})[:QUESTIONS]
 
     def settle(self, identifier: bytes, result: Result) -> None:
-        asked = self.asked.pop(identifier)
-        asked.timer.cancel()
-        if not asked.result.done():
-            asked.result.set_result(result)
+        self.asked.pop(identifier).done(result)
 
     def end(self) -> None:
         """Close; what is still open is to be asked in full."""
-        self.left = 0
+        self.identifiers.clear()
         if self.sock.fileno() >= 0:
             self.loop.remove_reader(self.sock.fileno())
             self.sock.close()
@@ -194,42 +191,38 @@ class Probe:
         self._servers, self._patience = servers, min(timeout, PATIENCE)
         self._ports: set[_Port] = set()
         self._current: _Port | None = None
+        self._looking = False  # for questions that found silence
 
-    def absent(self, name: str) -> asyncio.Future[Result]:
-        """Ask for the TXT records of *name*; the future never gets an exception."""
-        loop = asyncio.get_running_loop()
-        result: asyncio.Future[Result] = loop.create_future()
+    def absent(self, name: str, done: Callable[[Result], None]) -> None:
+        """Ask for the TXT records of *name*; *done* is called once, perhaps at once, and must not raise."""
         question = txt_question(name)
         if question is None or sum(len(port.asked) for port in self._ports) >= LIMIT:
-            result.set_result(None)
-            return result
+            done(None)
+            return
         try:
-            self._ask(loop, question, result)
+            port = self._port()
         except (OSError, ValueError):  # no socket to be had, or no way to the server
-            result.set_result(None)
-        return result
-
-    def close(self) -> None:
-        for port in list(self._ports):
-            self._end(port)
-
-    def _ask(self, loop: asyncio.AbstractEventLoop, question: bytes, result: asyncio.Future[Result]) -> None:
-        if self._current is None or not self._current.left:
-            self._current = self._open(loop)
-        port = self._current
-        identifier = token_bytes(2)
-        while identifier in port.asked:
-            identifier = token_bytes(2)
-        port.left -= 1
-        timer = loop.call_later(self._patience, self._silence, port, identifier)
-        port.asked[identifier] = _Asked(question, result, timer)
+            done(None)
+            return
+        identifier = port.identifiers.pop()
+        port.asked[identifier] = _Asked(question, done, port.loop.time() + self._patience)
+        if not self._looking:
+            self._looking = True
+            port.loop.call_later(self._patience / 4, self._look, port.loop)
         try:
             port.sock.send(query(identifier, question))
         except OSError:
             self._end(port)
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> _Port:
-        """Raises: OSError, ValueError."""
+    def close(self) -> None:
+        for port in list(self._ports):
+            self._end(port)
+
+    def _port(self) -> _Port:
+        """The socket to ask from. Raises: OSError, ValueError."""
+        if self._current is not None and self._current.identifiers:
+            return self._current
+        loop = asyncio.get_running_loop()
         family, address = sockaddr(self._servers()[0])
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -238,7 +231,7 @@ class Probe:
         except OSError:
             sock.close()
             raise
-        port = _Port(loop, sock)
+        self._current = port = _Port(loop, sock)
         loop.add_reader(sock.fileno(), self._readable, port)
         self._ports.add(port)
         return port
@@ -256,13 +249,20 @@ class Probe:
             self._end(port)
         self._end_if_done(port)
 
-    def _silence(self, port: _Port, identifier: bytes) -> None:
-        port.left = 0  # the next question goes out from a new socket, to whoever is the first server then
-        port.settle(identifier, None)
-        self._end_if_done(port)
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up what found silence; the next question goes out from a new socket, to whoever is first then."""
+        now = loop.time()
+        for port in list(self._ports):
+            for identifier in [each for each, asked in port.asked.items() if asked.until <= now]:
+                port.identifiers.clear()
+                port.settle(identifier, None)
+            self._end_if_done(port)
+        self._looking = any(port.asked for port in self._ports)
+        if self._looking:
+            loop.call_later(self._patience / 4, self._look, loop)
 
     def _end_if_done(self, port: _Port) -> None:
-        if not port.left and not port.asked:
+        if not port.identifiers and not port.asked:
             self._end(port)
 
     def _end(self, port: _Port) -> None:

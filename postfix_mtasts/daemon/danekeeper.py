@@ -6,7 +6,6 @@ facts come from the worker process. One status has one Flight at a time.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import socket
@@ -19,8 +18,8 @@ from ..core.dane import DaneReading, DaneStatus, Freshness
 from ..core.names import Domain, NextHop
 from ..core.quoting import KV
 from ..core.verdict import Kind, Verdict
+from .flights import Flight, Flights
 from .jobs import JobRunner
-from .state import Flight
 from .wire import dane_from_json
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class DaneKeeper:
         self._jobs, self._monotonic, self._changed = jobs, monotonic, changed
         self.wait = 0.0  # lookup.wait
         self._readings: OrderedDict[Place, DaneReading] = OrderedDict()
-        self.flights: dict[Place, Flight] = {}
+        self.flights: Flights[Place] = Flights(_late)
 
     def reading(self, domain: Domain, port: int = 25) -> DaneReading | None:
         return self._readings.get((domain, port))
@@ -66,18 +65,15 @@ class DaneKeeper:
 
     def _take_off(self, place: Place) -> Flight:
         domain, port = place
-        flight = self.flights[place] = Flight(domain, self._monotonic())
-        late = Verdict(Kind.TEMP, f"the DANE status of {domain} is still being read", 0.0)
-        flight.timer = asyncio.get_running_loop().call_later(self.wait, flight.tell_late, late)
+        flight = self.flights.take_off(place, domain, self._monotonic(), self.wait)
         job = {"job": "dane", "domain": domain, "port": port}
         self._jobs.submit(job, lambda answer: self._land(place, flight, answer))
         return flight
 
     def _land(self, place: Place, flight: Flight, answer: dict[str, Any]) -> None:
         if self.flights.get(place) is flight:
-            del self.flights[place]
             self._take(place, dane_from_json(answer))
-        flight.land()
+        self.flights.land(place, flight)
 
     def _take(self, place: Place, facts: rules.DaneFacts) -> None:
         old = self._readings.pop(place, None)
@@ -90,6 +86,10 @@ class DaneKeeper:
             log.info("dane-status %s", KV(domain=place[0], port=place[1], status=new.status, reason=new.reason))
             if new.status is DaneStatus.USABLE and (missing := rules.without_tlsa(facts)):
                 log.info("dane-partial %s", KV(domain=place[0], without_tlsa=",".join(missing)))
+
+
+def _late(flight: Flight) -> None:
+    flight.tell_late(Verdict(Kind.TEMP, f"the DANE status of {flight.domain} is still being read", 0.0))
 
 
 @functools.lru_cache(maxsize=256)

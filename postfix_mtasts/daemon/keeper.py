@@ -31,9 +31,10 @@ from ..resolving.answering import of_failure, of_policy
 from ..settings import Settings
 from .counts import Counts
 from .danekeeper import DaneKeeper
+from .flights import Flight, Flights
 from .frames import Frames
 from .jobs import JobRunner
-from .state import INTERNAL_ERROR, SHUTTING_DOWN, STORE_UNREADABLE, EntryStore, Flight, Held, Negative, Negatives, Note
+from .state import INTERNAL_ERROR, SHUTTING_DOWN, STORE_UNREADABLE, EntryStore, Held, Negative, Negatives, Note
 from .upkeep import Upkeep, announce
 from .wire import read_outcome
 
@@ -51,7 +52,7 @@ class Keeper:
         self.schedule: Callable[[Iterable[Note]], None] = lambda notes: None  # the refresher's push
         self.report: Callable[[Failed, Entry | None, Domain], None] = lambda failed, entry, domain: None  # RFC 8460
         self.held: dict[Domain, Held] = {}
-        self.flights: dict[Domain, Flight] = {}
+        self.flights: Flights[Domain] = Flights(self._late)
         self.negatives = Negatives(settings.cache.negative_limit)
         self.upkeep = Upkeep(self._write)
         self.dane = DaneKeeper(jobs, self.upkeep.monotonic, frames.empty)
@@ -187,10 +188,9 @@ class Keeper:
 
     def _take_off(self, domain: Domain) -> Flight:
         now = self.upkeep.monotonic()
-        flight = self.flights[domain] = Flight(domain, now)
+        flight = self.flights.take_off(domain, domain, now, self._settings.lookup.wait)
         if (held := self.held.get(domain)) is not None:
             held.checked_at = now  # a reading counts from its start, successful or not
-        flight.timer = asyncio.get_running_loop().call_later(self._settings.lookup.wait, self._late, flight)
         return flight
 
     def _begin(self, domain: Domain, then: Callable[[Flight], None]) -> Flight:
@@ -258,9 +258,7 @@ class Keeper:
         flight.tell_late(Verdict(Kind.TEMP, reason, 0.0))
 
     def _land(self, flight: Flight) -> None:
-        if self.flights.get(flight.domain) is flight:
-            del self.flights[flight.domain]
-        flight.land()
+        self.flights.land(flight.domain, flight)
 
     # -- outcomes -----------------------------------------------------------
 

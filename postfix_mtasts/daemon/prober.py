@@ -8,16 +8,13 @@ What the probe does not understand, the worker asks in full.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from ..adapters.dns import DnsClient
-from ..adapters.probe import Absence, Probe
+from ..adapters.probe import Absence, Probe, Result
 from ..resolving.discovery import NAME_LIMIT, absent, record_name
 from ..settings import DnsSettings
 from .jobs import Answer, Done, JobRunner
-from .wire import outcome_to_json
 
 PROBE_SHARE = 5  # the probe may take this part of dns.timeout; then the worker asks
 
@@ -47,12 +44,11 @@ class Prober:
             self._jobs.submit(job, done)
             return
 
-        def probed(future: asyncio.Future[Any]) -> None:
-            found = None if future.cancelled() else future.result()
+        def probed(found: Result) -> None:
             if isinstance(found, Absence):
                 self._count_dns("TXT", "nodata" if found.exists else "nxdomain", 1)
-                done(outcome_to_json(absent(name, found.exists, found.ttl)))
+                done({"probed": absent(name, found.exists, found.ttl)})
             else:
                 self._jobs.submit(job if found is None else {**job, "record": found.hex()}, done)
 
-        self._probe.absent(name).add_done_callback(probed)
+        self._probe.absent(name, probed)

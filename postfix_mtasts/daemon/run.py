@@ -51,11 +51,13 @@ DRAIN = 4.5  # seconds that SIGTERM leaves to what is under way
 FLUSH = 1.0  # seconds for the store to write what is queued
 TICK = 1.0  # seconds
 STATUS_EVERY = 10  # ticks
+GC_THRESHOLD = 20_000  # new objects between two looks for cycles: a cold lookup makes a dozen, and no cycle
 CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by somebody explains
 
 
 def run(loaded: Loaded, config_file: str | None) -> None:
     """Run until SIGTERM or SIGINT. Raises: ConfigError, ListenError, StoreError, StoreBusyError."""
+    gc.set_threshold(GC_THRESHOLD)
     logs.configure(loaded.settings.log)
     passed = systemd.passed_sockets()
     _check_listeners(loaded.settings, passed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -87,55 +86,3 @@ class Negatives:
         """Whether the fetch before this one failed, within a day."""
         negative = self._items.get(domain)
         return negative is not None and negative.failed_at is not None and now < negative.failed_at + FAILURE_MEMORY
-
-
-class Flight:
-    """The one piece of work under way for a domain, whoever asked for it."""
-
-    __slots__ = (
-        "began_at",
-        "domain",
-        "done",
-        "found",
-        "landed",
-        "late",
-        "lookups",
-        "timer",
-        "unfetched",
-        "verdict",
-        "void",
-    )
-
-    def __init__(self, domain: Domain, began_at: float) -> None:
-        self.domain = domain
-        self.began_at = began_at
-        self.lookups: list[Callable[[Flight], None]] = []  # called once, at the end or when it is late
-        self.landed: list[Callable[[], None]] = []  # called at the end
-        self.timer: asyncio.TimerHandle | None = None  # lookup.wait
-        self.late: Verdict | None = None  # lookup.wait is over: what lookups are told meanwhile
-        self.verdict: Verdict | None = None  # how it ended, if not in a policy
-        self.found = False  # it ended in a policy: those who waited are told of it, even if its time ran out
-        self.unfetched = False  # it ended with a reading of the record: there was no fetch
-        self.done = False
-        self.void = False  # the domain was forgotten meanwhile: the outcome counts for nothing
-
-    def tell_late(self, verdict: Verdict) -> None:
-        """Let those who wait, and come later, hear *verdict* while the work goes on."""
-        self.late = verdict
-        self.tell()
-
-    def land(self) -> None:
-        """The work is done: let all who wait know."""
-        if self.timer is not None:
-            self.timer.cancel()
-        self.late = None
-        self.done = True
-        self.tell()
-        for landed in self.landed:
-            landed()
-
-    def tell(self) -> None:
-        """Let those who wait look at what is known now."""
-        lookups, self.lookups = self.lookups, []
-        for lookup in lookups:
-            lookup(self)

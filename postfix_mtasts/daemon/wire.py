@@ -66,6 +66,8 @@ def read_outcome(answer: dict[str, Any], domain: str, known_id: str, counts: Cou
     """What the worker said; its death, and a bug of ours, count as a failed fetch of *known_id*."""
     if (died := answer.get("died")) is not None:
         return Failed(known_id, Stage.HTTP, ResultType.FETCH_ERROR, died)
+    if isinstance(probed := answer.get("probed"), Absent):  # found by the daemon itself: nothing to read
+        return probed
     try:
         if "bug" not in answer:
             return outcome_from_json(answer)
