@@ -17,7 +17,6 @@ Source: RFC 1035, RFC 2308 section 5, RFC 5452 section 9, RFC 6840 section 5.7.
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import time
@@ -33,6 +32,7 @@ import dns.rcode
 from ..core.dnsdata import DnsAnswer, Mx, Tlsa
 from ..errors import DnsError
 from .probe import query, seconds, sockaddr
+from .resolvconf import ResolvConf
 
 T = TypeVar("T")
 
@@ -43,6 +43,7 @@ _HEADER, _RECORD = struct.Struct("!6H"), struct.Struct("!HHIH")
 _AD, _TC, _RCODE = 0x0020, 0x0200, 0x000F
 _NOERROR, _SERVFAIL, _NXDOMAIN = 0, 2, 3
 _IN, _SOA = 1, 6
+_ASKED = b"\xc0\x0c"  # a pointer to the question's name, as nearly all owners are written
 
 _UNREADABLE = (dns.exception.DNSException, struct.error, ValueError, IndexError)
 
@@ -137,7 +138,7 @@ class DnsClient:
         resolv_conf: str = "/etc/resolv.conf",
     ) -> None:
         self._fixed, self._timeout, self._count = tuple(servers), timeout, count
-        self._resolv_conf = _ResolvConf(resolv_conf)
+        self._resolv_conf = ResolvConf(resolv_conf)
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -235,11 +236,16 @@ def _text(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
 
 
+def _question(name: dns.name.Name, rdtype: int) -> bytes:
+    """As it stands in a message; types and class hold no letters, so it may be compared in lower case."""
+    return (name.to_wire() or b"") + struct.pack("!HH", rdtype, _IN)
+
+
 def _exchange(server: str, name: dns.name.Name, rdtype: int, until: float) -> bytes:
     """Ask one server, by UDP, and by TCP where that was not enough. Raises: OSError, TimeoutError, _Fault."""
     _left(until)
     family, address = sockaddr(server)
-    question = (name.to_wire() or b"") + struct.pack("!HH", rdtype, _IN)
+    question = _question(name, rdtype)
     message = query(token_bytes(2), question)
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.connect(address)  # a new source port for each question; the kernel drops other senders
@@ -287,7 +293,7 @@ def _responds(reply: bytes, message: bytes, question: bytes) -> bool:
     if reply[4:6] == b"\0\0":
         return reply[3] & _RCODE not in (_NOERROR, _NXDOMAIN)
     asked = reply[_HEADER.size : _HEADER.size + len(question)]
-    return reply[4:6] == b"\0\1" and asked.lower() == question.lower()  # our types and class hold no letters
+    return reply[4:6] == b"\0\1" and asked.lower() == question.lower()
 
 
 def _read_answer(message: bytes, name: dns.name.Name, rdtype: _Type[T]) -> DnsAnswer[T]:
@@ -297,16 +303,16 @@ def _read_answer(message: bytes, name: dns.name.Name, rdtype: _Type[T]) -> DnsAn
         rcode = flags & _RCODE
         if rcode not in (_NOERROR, _NXDOMAIN):
             raise _Fault("servfail" if rcode == _SERVFAIL else "other", dns.rcode.to_text(dns.rcode.Rcode.make(rcode)))
-        asked, used = dns.name.from_wire(message, _HEADER.size)
-        at = _HEADER.size + used + 4
-        if questions != 1 or asked != name or message[at - 4 : at] != struct.pack("!HH", rdtype.number, _IN):
+        question = _question(name, rdtype.number)
+        at = _HEADER.size + len(question)
+        if questions != 1 or message[_HEADER.size : at].lower() != question.lower():
             raise ValueError("another question")
         if flags & _TC:
             raise ValueError("truncated")
-        records, at = _read_records(message, at, answers)
+        records, at = _read_records(message, at, answers, name)
         owner, ttls = _final_owner(message, name, records, rdtype.number)
         wanted = [record for record in records if record.owner == owner and record.rdtype == rdtype.number]
-        ttls += [record.ttl for record in wanted] or [_negative_ttl(message, at, authority)]
+        ttls += [record.ttl for record in wanted] or [_negative_ttl(message, at, authority, name)]
         values = (rdtype.read(message, record.start, record.stop) for record in wanted)
         return DnsAnswer(
             records=tuple(value for value in values if value is not None) if rcode == _NOERROR else (),
@@ -319,11 +325,14 @@ def _read_answer(message: bytes, name: dns.name.Name, rdtype: _Type[T]) -> DnsAn
         raise _Fault("other", f"a broken answer ({error})") from None
 
 
-def _read_records(message: bytes, at: int, number: int) -> tuple[list[_Record], int]:
+def _read_records(message: bytes, at: int, number: int, asked: dns.name.Name) -> tuple[list[_Record], int]:
     """Read *number* records from *at* on; also returns where they end."""
     records = []
     for _ in range(number):
-        owner, used = dns.name.from_wire(message, at)
+        if message.startswith(_ASKED, at):
+            owner, used = asked, len(_ASKED)
+        else:
+            owner, used = dns.name.from_wire(message, at)
         rdtype, rdclass, ttl, length = _RECORD.unpack_from(message, at + used)
         start = at + used + _RECORD.size
         at = start + length
@@ -350,46 +359,11 @@ def _final_owner(
     return name, ttls
 
 
-def _negative_ttl(message: bytes, at: int, number: int) -> int:
+def _negative_ttl(message: bytes, at: int, number: int, asked: dns.name.Name) -> int:
     """How long absence may be remembered: the SOA's TTL or minimum, or 0 (RFC 2308 section 5)."""
-    records, _ = _read_records(message, at, number)
+    records, _ = _read_records(message, at, number, asked)
     soa = next((record for record in records if record.rdtype == _SOA and record.stop - record.start >= 22), None)
     if soa is None:
         return 0
     (minimum,) = struct.unpack_from("!I", message, soa.stop - 4)
     return min(soa.ttl, seconds(minimum))
-
-
-class _ResolvConf:
-    """The nameserver lines of a resolv.conf(5), read again when the file changes."""
-
-    MOST = 3  # servers, as the C library uses
-    DEFAULT = ("127.0.0.1:53",)  # as the C library takes it where the file names none
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._read: tuple[object, tuple[str, ...]] = (None, self.DEFAULT)  # replaced as one: no lock
-
-    def servers(self) -> tuple[str, ...]:
-        try:
-            stat = os.stat(self.path)
-            version = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            if version != self._read[0]:
-                with open(self.path, encoding="ascii", errors="replace") as file:
-                    self._read = (version, self._parse(file.read(65536)))
-        except OSError:
-            pass  # being replaced just now, or not there: what was read last, or the default
-        return self._read[1]
-
-    def _parse(self, text: str) -> tuple[str, ...]:
-        found = []
-        for line in text.splitlines():
-            keyword, *values = line.split() or [""]
-            if keyword == "nameserver" and values:
-                server = f"[{values[0]}]:53" if ":" in values[0] else f"{values[0]}:53"
-                try:
-                    sockaddr(server)
-                except (OSError, ValueError):
-                    continue  # as the C library does
-                found.append(server)
-        return tuple(found[: self.MOST]) or self.DEFAULT

@@ -49,6 +49,8 @@ _HEADERS = {
     "Accept-Encoding": "identity",  # a policy is too small to gain; some hosts send gzip all the same
     "Connection": "close",
 }
+_PATH = "/.well-known/mta-sts.txt"
+_REQUEST = requests.Request("GET", f"https://policy-host{_PATH}", headers=_HEADERS).prepare()
 _DECODERS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # wbits
 
 _FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError, zlib.error)
@@ -141,8 +143,9 @@ class _Adapter(HTTPAdapter):
 
 def _ask(pool: _Pool, host: str) -> requests.Response:
     """The answer, of which only the header has been read."""
-    request = requests.Request("GET", f"https://{host}/.well-known/mta-sts.txt", headers=_HEADERS)
-    return _Adapter(pool).send(request.prepare(), stream=True)
+    request = _REQUEST.copy()  # to prepare each anew takes a tenth of the whole fetch
+    request.url = f"https://{host}{_PATH}"
+    return _Adapter(pool).send(request, stream=True)
 
 
 def _read_answer(fetch: Fetch, response: requests.Response) -> bytes:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
-from ..core.outcome import Note, ResultType, Stage
+from ..core.outcome import Note, ResultType, Stage, no_note
 from ..errors import ConfigError, FetchError
 
 CONNECT_LIMIT = 5.0  # seconds to connect to one address
@@ -291,7 +291,8 @@ def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> _
     try:
         sock.fetch = fetch
         sock.do_handshake()
-        fetch.note(Stage.TLS, f"{sock.version()}, {_describe(sock.getpeercert() or {})}")
+        if fetch.note is not no_note:  # reading a certificate takes longer than the request
+            fetch.note(Stage.TLS, f"{sock.version()}, {_describe(sock.getpeercert() or {})}")
     except BaseException:
         sock.close()
         raise

@@ -1,8 +1,11 @@
-"""Blocking work done in a worker process: starting it, talking to it, outliving it.
+"""Blocking work done in worker processes: starting them, talking to them, outliving them.
 
 `submit` hands a job over and calls back on the loop with what it ended in,
 always, once: an answer, the worker's death, or a deadline of our own when the
 worker says nothing. A worker that dies is started again.
+
+A fetch is two milliseconds of one interpreter, so where there are several
+processors two workers share the fetches.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -24,6 +28,8 @@ log = logging.getLogger(__name__)
 Answer = dict[str, Any]
 Done = Callable[[Answer], None]
 
+WORKERS = 2  # processes, where there are as many processors
+SHARED_FROM = 64  # fetch.parallel; fewer are kept in one process, where the one that ran longest makes room
 RESTART_DELAY = 1.0  # seconds between two starts
 LINE_LIMIT = 4 << 20  # bytes of one answer: a policy of 64 KiB, escaped, many times over
 
@@ -35,67 +41,64 @@ class JobRunner(Protocol):
 
 
 class Jobs:
-    """The door to the worker process; lives on the event loop."""
+    """The door to the worker processes; lives on the event loop."""
 
     def __init__(self, settings: Settings, count_dns: Callable[[str, str, int], None]) -> None:
         self._count_dns = count_dns
         self._numbers = 0
-        self._worker: _Worker | None = None
+        self._workers: list[_Worker] = []
         self._stopped = False
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
         """Let later jobs run under *settings*; those under way keep the worker they began with."""
+        self._number = min(WORKERS, os.cpu_count() or 1) if settings.fetch.parallel >= SHARED_FROM else 1
         self._first_line = {
             "servers": settings.dns.servers,
             "dns_timeout": settings.dns.timeout,
             "fetch_timeout": settings.fetch.timeout,
-            "parallel": settings.fetch.parallel,
+            "parallel": settings.fetch.parallel // self._number,
             "ca_file": settings.fetch.ca_file,
             "allow_private_addresses": settings.fetch.allow_private_addresses,
         }
         # TXT, two addresses; a place among the fetches, the fetch; and then something is wrong
         self._deadline = 3 * settings.dns.timeout + 2 * settings.fetch.timeout + 90
-        if self._worker is not None:
-            self._worker.retire()
-            self._worker = None
-            self._start()
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.retire()
+        if workers:
+            self.start()
 
     def start(self) -> None:
-        self._start()
+        """Have all workers run that are to run."""
+        while not self._stopped and len(self._workers) < self._number:
+            try:
+                self._workers.append(_Worker(self._first_line, self._count_dns, self._gone))
+            except OSError as error:
+                log.error("worker-not-started %s", KV(reason=error))
+                return
 
     def stop(self) -> None:
-        """End the worker; what it was doing ends in nothing."""
+        """End the workers; what they were doing ends in nothing."""
         self._stopped = True
-        if self._worker is not None:
-            self._worker.kill()
+        for worker in self._workers:
+            worker.kill()
 
     def submit(self, job: Answer, done: Done) -> None:
         """Run *job* (see daemon.wire); *done* is called on the loop, later, with its answer."""
         self._numbers += 1
-        if self._worker is None and not self._stopped:
-            self._start()
-        if self._worker is None:
+        if not self._workers:
+            self.start()
+        if not self._workers:
             asyncio.get_running_loop().call_soon(done, {"died": "no worker process could be started"})
             return
-        self._worker.send(self._numbers, job, done, self._deadline)
-
-    def _start(self) -> None:
-        try:
-            self._worker = _Worker(self._first_line, self._count_dns, self._gone)
-        except OSError as error:
-            self._worker = None
-            log.error("worker-not-started %s", KV(reason=error))
+        min(self._workers, key=_Worker.load).send(self._numbers, job, done, self._deadline)
 
     def _gone(self, worker: _Worker) -> None:
-        if worker is self._worker and not self._stopped:
-            self._worker = None
+        if worker in self._workers and not self._stopped:
+            self._workers.remove(worker)
             log.error("worker-died %s", KV(status=worker.status()))
-            asyncio.get_running_loop().call_later(RESTART_DELAY, self._restart)
-
-    def _restart(self) -> None:
-        if self._worker is None and not self._stopped:
-            self._start()
+            asyncio.get_running_loop().call_later(RESTART_DELAY, self.start)
 
 
 class _Worker(asyncio.Protocol):
@@ -128,6 +131,10 @@ class _Worker(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)
         self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
+
+    def load(self) -> int:
+        """How many jobs it has."""
+        return len(self._jobs)
 
     def send(self, number: int, job: Answer, done: Done, deadline: float) -> None:
         timer = asyncio.get_running_loop().call_later(deadline, self._overdue, number)

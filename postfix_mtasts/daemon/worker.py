@@ -1,4 +1,4 @@
-"""The worker process: DNS, TLS, HTTP and policy files, outside the process that answers Postfix.
+"""A worker process: DNS, TLS, HTTP and policy files, outside the process that answers Postfix.
 
 Started by daemon.jobs as `python -m postfix_mtasts.daemon.worker FD`; FD is a
 socket that carries the lines of daemon.wire. The first line is the settings,
@@ -39,6 +39,7 @@ from .wire import dane_to_json, outcome_to_json
 
 PATIENCE = 10.0  # seconds that any fetch may run before one that waits may take its place
 WAITING_THREADS = 256  # beyond fetch.parallel: jobs that ask DNS, or wait for a place
+NICENESS = 5  # the process that answers Postfix comes first
 DESCRIPTORS_EACH = 4  # a fetch holds two, and asks DNS before
 
 
@@ -178,6 +179,7 @@ class Worker:
 def main(fd: int) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the daemon's to handle: it closes the socket
         signal.signal(ignored, signal.SIG_IGN)
+    os.nice(NICENESS)
     threading.stack_size(512 * 1024)
     sock = socket.socket(fileno=fd)
     with sock.makefile("rb") as lines:

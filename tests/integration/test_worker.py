@@ -1,4 +1,4 @@
-"""The worker process: it may die at any time, and it never outlives the daemon."""
+"""The worker processes: they may die at any time, and never outlive the daemon."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import signal
 import subprocess
 import threading
 from pathlib import Path
+
+import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.hanging import ADDRESS, HangingHost
@@ -17,11 +19,18 @@ ENFORCED = "OK secure match=mx.example.net servername=hostname"
 GOOD = policy("mx.example.net")
 
 
-def worker_of(daemon: Daemon) -> int:
-    """The process id of the worker."""
+def workers_of(daemon: Daemon) -> list[int]:
+    """The process ids of the workers."""
     found = subprocess.run(["pgrep", "-P", str(daemon.pid)], capture_output=True, text=True).stdout.split()
-    assert len(found) == 1
-    return int(found[0])
+    assert found
+    return list(map(int, found))
+
+
+@pytest.mark.parametrize(("parallel", "number"), [(63, 1), (64, min(2, os.cpu_count() or 1))])
+def test_two_workers_share_the_fetches(internet: Internet, tmp_path: Path, parallel: int, number: int) -> None:
+    """Where there are processors for them, and enough fetches to share out."""
+    with Daemon(tmp_path, internet.config(fetch={"parallel": parallel})) as daemon:
+        assert len(workers_of(daemon)) == number
 
 
 def test_a_worker_that_dies_is_started_again(internet: Internet, tmp_path: Path) -> None:
@@ -35,7 +44,8 @@ def test_a_worker_that_dies_is_started_again(internet: Internet, tmp_path: Path)
         waiting = threading.Thread(target=lambda: answers.append(daemon.ask("postfix", "hangs.worker.test")))
         waiting.start()
         host.wait_for(1)
-        os.kill(worker_of(daemon), signal.SIGKILL)
+        for worker in workers_of(daemon):
+            os.kill(worker, signal.SIGKILL)
         waiting.join()
         assert answers == ["NOTFOUND "]
         assert daemon.wait_for("worker-died")
@@ -50,9 +60,9 @@ def test_no_worker_outlives_its_daemon(internet: Internet, tmp_path: Path) -> No
     with HangingHost() as host, Daemon(tmp_path, internet.config()) as daemon:
         threading.Thread(target=ask_in_vain, args=(daemon, "outlives.worker.test")).start()
         host.wait_for(1)
-        worker = worker_of(daemon)
+        workers = workers_of(daemon)
         daemon.kill()
-        wait_until(lambda: not Path(f"/proc/{worker}").exists() or is_zombie(worker), "the worker has ended")
+        wait_until(lambda: all(map(is_zombie, workers)), "the workers have ended")
 
 
 def ask_in_vain(daemon: Daemon, domain: str) -> None:
@@ -63,7 +73,7 @@ def ask_in_vain(daemon: Daemon, domain: str) -> None:
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether a process has ended, and only its parent has not yet asked how."""
+    """Whether a process has ended, and at most its parent has not yet asked how."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
