@@ -37,11 +37,16 @@ fuzz: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.bench $(BENCH)
 
+bench-peers: $(VENV)/installed-test
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install -q postfix-mta-sts-resolver[uvloop]
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.bench --mta-sts-daemon $(VENV)-peers/bin/mta-sts-daemon $(BENCH)
+
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage* .*_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers build dist *.egg-info .coverage* .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The virtual environment is made anew for another Python, and what is in it is
@@ -59,4 +64,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo test lint clean
+.PHONY: run demo test lint fuzz bench bench-peers soak clean
