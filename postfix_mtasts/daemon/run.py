@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 DRAIN = 4.5  # seconds that SIGTERM leaves to what is under way
 FLUSH = 1.0  # seconds for the store to write what is queued
 TICK = 1.0  # seconds
-STATUS_EVERY = 10  # ticks
+STATUS_EVERY = 10  # ticks, the first soon after the start
 GC_THRESHOLD = 20_000  # new objects between two looks for cycles: a cold lookup makes a dozen, and no cycle
 CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by somebody explains
 
@@ -222,7 +222,7 @@ class Daemon:
         """The watchdog's sign of life, and once in ten seconds how much there is."""
         if self._watched and not self.health.refresher_fault():
             systemd.notify("WATCHDOG=1")
-        if self.server.tick % STATUS_EVERY == 0:
+        if self.server.tick % STATUS_EVERY == 1:
             held, clients = len(self.keeper.held), len(self.server.connections)
             systemd.notify(f"STATUS={held} policies, {len(self.keeper.negatives)} without, {clients} connections")
 
