@@ -142,13 +142,26 @@ class Keeper:
         known = self.held.pop(domain, None) is not None
         known = self.negatives.pop(domain) is not None or known
         flight = self.flights.pop(domain, None)
-        self._store.delete(domain).add_done_callback(_ignore)
+        self._store.delete(domain)
         self._frames.empty()
         self.dane.forget(domain)
         if flight is not None:
             flight.void = True
             flight.tell()  # those who wait begin anew
         return known
+
+    def take_imported(self, entry: Entry, done: Callable[[bool], None]) -> None:
+        """Store *entry*, then hold it; *done* is told whether, or that a fetch as new is held, and stays."""
+        if (flight := self.flights.get(entry.domain)) is not None:
+            flight.landed.append(lambda: self.take_imported(entry, done))
+        elif (held := self.held.get(entry.domain)) is not None and held.entry.fetched_at >= entry.fetched_at:
+            done(False)
+        else:
+            flight = self._take_off(entry.domain)
+            flight.began_at -= max(0.0, self.upkeep.wall() - entry.fetched_at)  # the record was read no later
+            flight.unfetched = True
+            flight.landed.append(lambda: done(flight.found))
+            self._commit(flight, entry)
 
     def due(self, domain: Domain, landed: Callable[[], None]) -> bool:
         """Do what is due for *domain*; True: a fetch began, and *landed* is called at its end."""
@@ -159,7 +172,7 @@ class Keeper:
         self.upkeep.warn(held, self.upkeep.left(held))
         if self.upkeep.over(held):
             del self.held[domain]
-            self._store.delete(domain).add_done_callback(_ignore)
+            self._store.delete(domain)
             log.info("policy-gone %s", KV(domain=domain))
             return False
         if not self.upkeep.wants_fetch(held):
@@ -307,17 +320,18 @@ class Keeper:
         self._land(flight)
 
     def _store_policy(self, flight: Flight, found: Found) -> None:
-        """Store the policy, then hold it, then answer: kill -9 loses none that Postfix was told of."""
         wall = self.upkeep.wall()
         old = self.held.get(flight.domain)
         used_at = old.entry.used_at if old is not None and not flight.lookups else 0.0
         entry = Entry(flight.domain, found.policy, found.record_id, min(found.fetched_at, wall), used_at)
-        entry = entry if used_at else rules.used(entry, wall)
+        self._commit(flight, entry if used_at else rules.used(entry, wall))
+
+    def _commit(self, flight: Flight, entry: Entry) -> None:
+        """Store *entry*, then hold it, then answer: kill -9 loses none that Postfix was told of."""
         given_up = asyncio.get_running_loop().call_later(COMMIT_WAIT, self._hold, flight, entry)
 
         def committed(future: asyncio.Future[None]) -> None:
-            _ignore(future)  # a failure is the storekeeper's to tell and to mend; the policy serves from memory
-            given_up.cancel()
+            given_up.cancel()  # a failure is the storekeeper's to tell and to mend; the policy serves from memory
             self._hold(flight, entry)
 
         self._store.put(entry).add_done_callback(committed)
@@ -357,7 +371,7 @@ class Keeper:
 
     def _write(self, entry: Entry) -> None:
         """Store a changed entry; nobody waits for it, and a failure is the storekeeper's to mend."""
-        self._store.put(entry).add_done_callback(_ignore)
+        self._store.put(entry)
 
     def take_stored(self, entries: Iterable[Entry]) -> None:
         """Hold entries read from the store; what memory holds already is newer."""
@@ -371,14 +385,6 @@ class Keeper:
             notes.append(self.upkeep.plan(held))
         self.schedule(notes)
 
-    def take_imported(self, entry: Entry) -> asyncio.Future[None] | None:
-        """Hold *entry* and store it; None: a fetch as new is held, and stays."""
-        held = self.held.get(entry.domain)
-        if held is not None and held.entry.fetched_at >= entry.fetched_at:
-            return None
-        self._take_policy(entry, self.upkeep.monotonic() - max(0.0, self.upkeep.wall() - entry.fetched_at))
-        return self._store.put(entry)
-
     def contents(self) -> Iterator[Entry]:
         """All that memory holds, for a store that begins anew."""
         return iter([held.entry for held in self.held.values()])
@@ -389,9 +395,3 @@ class Keeper:
         for held in self.held.values():
             self.upkeep.left(held)
         return [self.upkeep.plan(held) for held in self.held.values()]
-
-
-def _ignore(future: asyncio.Future[Any]) -> None:
-    """Whoever waits for *future* is told elsewhere how it ended."""
-    if not future.cancelled():
-        future.exception()

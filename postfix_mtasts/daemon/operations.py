@@ -30,7 +30,7 @@ from ..core.names import Domain, parse_domain
 from ..core.policy import Mode
 from ..core.quoting import LIMIT
 from ..core.verdict import Kind, Verdict
-from ..errors import DomainError, InputError, StoreError
+from ..errors import DomainError, InputError
 from ..resolving.answering import of_policy
 from ..settings import MapSettings
 from .counts import Counts
@@ -198,7 +198,7 @@ class Operations:
     async def _judged(self, row: object) -> tuple[str, str]:
         try:
             return await self._import_row(row)
-        except (InputError, StoreError) as error:
+        except InputError as error:
             return "refused", str(error)
 
     async def _import_row(self, row: object) -> tuple[str, str]:
@@ -210,11 +210,9 @@ class Operations:
         entry = rules.clamped(decode(str(row.get("domain")), text), upkeep.wall())
         if not rules.in_force(entry, upkeep.wall(), upkeep.timing):
             raise InputError("the policy has ended")
-        stored = self._keeper.take_imported(entry)
-        if stored is None:
-            return "kept", "a fetch as new is held"
-        await stored
-        return "taken", ""
+        told: asyncio.Queue[bool] = asyncio.Queue()
+        self._keeper.take_imported(entry, told.put_nowait)
+        return ("taken", "") if await told.get() else ("kept", "a fetch as new is held")
 
 
 def _words(verdict: Verdict, domain: Domain, options: MapSettings) -> str:

@@ -35,10 +35,67 @@ def world() -> World:
 async def test_import(world: World, title: str, row: Any, result: str, fetched_at: float) -> None:
     """Checked line by line; a clock or an old file cannot prolong or take back a policy."""
     world.hold(entry(fetched_at=NOW - 20))
-    operations = Operations(world.keeper, world.counts)
-    answers = [answer async for answer in operations.answers({"do": "import", "rows": [row]})]
-    assert [answer["result"] for answer in answers] == [result]
+    assert await results(Operations(world.keeper, world.counts), row) == [result]
     assert world.keeper.held[D].entry.fetched_at == fetched_at
+
+
+async def results(operations: Operations, *rows: Any) -> list[str]:
+    return [answer["result"] async for answer in operations.answers({"do": "import", "rows": [*rows]})]
+
+
+@in_loop
+async def test_an_imported_policy_serves_once_it_is_stored(world: World) -> None:
+    """kill -9 loses none that Postfix was told of; a lookup meanwhile waits for the disk."""
+    world.store.instant = False
+    importing = asyncio.create_task(results(Operations(world.keeper, world.counts), ROW))
+    await world.settle()
+    lookup = world.ask()
+    assert (lookup, world.keeper.held, importing.done()) == ([], {}, False)
+    world.store.waiting.pop().set_result(None)
+    assert await importing == ["taken"]
+    assert [verdict.kind for verdict in lookup] == ["secure"]
+    assert world.jobs.count == 0, "the network was not asked"
+
+
+@in_loop
+async def test_an_import_waits_for_a_fetch_under_way(world: World) -> None:
+    """Else an old file could be written over the newer fetch."""
+    lookup = world.ask()
+    importing = asyncio.create_task(results(Operations(world.keeper, world.counts), ROW, ROW))
+    await world.settle()
+    world.jobs.answer(world.found())
+    assert await importing == ["kept", "kept"]
+    assert len(lookup) == 1
+    assert world.store.entries[D].fetched_at == world.keeper.held[D].entry.fetched_at == NOW
+
+
+@in_loop
+async def test_of_two_rows_the_newer_stays(world: World) -> None:
+    """Whatever their order in the file."""
+    rows = [ROW, ROW | {"fetched_at": NOW - 3}, ROW | {"fetched_at": NOW - 4}]
+    assert await results(Operations(world.keeper, world.counts), *rows) == ["taken", "taken", "kept"]
+    assert world.store.entries[D].fetched_at == NOW - 3
+
+
+@in_loop
+async def test_what_is_forgotten_while_it_is_imported_stays_forgotten(world: World) -> None:
+    """In memory as in the store."""
+    world.store.instant = False
+    importing = asyncio.create_task(results(Operations(world.keeper, world.counts), ROW))
+    await world.settle()
+    world.keeper.forget(D)
+    for future in world.store.waiting:
+        future.set_result(None)
+    await importing
+    assert (world.keeper.held, world.store.entries) == ({}, {})
+
+
+@in_loop
+async def test_an_imported_policy_has_its_record_read_soon(world: World) -> None:
+    """As old as the fetch is the last reading of the record."""
+    await results(Operations(world.keeper, world.counts), ROW | {"fetched_at": NOW - 3_600})
+    world.ask()
+    assert world.jobs.count == 1
 
 
 BAD = [b"{}\n", b"[]\n", b"nonsense\n", b'{"do": "forget"}\n', b'{"do": "show", "domain": "-"}\n']
