@@ -12,7 +12,6 @@ import grp
 import ipaddress
 import os.path
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -104,6 +103,8 @@ def parse_path(text: str, limits: Limits) -> str:
 
 def parse_ca_file(text: str, limits: Limits) -> str:
     """A file with CA certificates that can be loaded now."""
+    import ssl  # few name a file, and all commands read the configuration
+
     path = parse_path(text, limits)
     wanted = "name a readable file of PEM certificates, or null for the system's"
     if not os.path.isfile(path):  # and no pipe to wait for

@@ -16,7 +16,6 @@ from contextlib import nullcontext
 from itertools import islice
 from typing import IO, Any
 
-from ..adapters.store import ROW_LIMIT
 from ..configfile import read
 from ..configvalues import parse_duration
 from ..core.names import Domain, parse_domain
@@ -247,6 +246,8 @@ def _import(args: argparse.Namespace, ask: Ask) -> int:
 
 def _batches(lines: IO[bytes]) -> Iterator[dict[int, object]]:
     """Rows by their line's number, as many as one request takes; what is no JSON becomes null, and is refused."""
+    from ..adapters.store import ROW_LIMIT  # the other commands need nothing of the store's
+
     batch: dict[int, object] = {}
     size = 0
     for number, line in _numbered(lines, ROW_LIMIT):

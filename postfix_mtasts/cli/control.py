@@ -6,32 +6,21 @@ operations on a keeper of its own; the store's lock decides which it is.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..configfile import Loaded
-from ..daemon.control import NAME
-from ..daemon.counts import Counts
-from ..daemon.directory import store_directory
-from ..daemon.frames import Frames
-from ..daemon.jobs import Jobs
-from ..daemon.keeper import Keeper
+from ..daemon.directory import CONTROL, store_directory
 from ..daemon.listeners import short
-from ..daemon.operations import Operations
-from ..daemon.storekeeper import StoreKeeper
 from ..errors import InputError, StoreError
 
 Answer: TypeAlias = dict[str, Any]
 Ask: TypeAlias = Callable[[Answer], Iterator[Answer]]  # a request's answers, as they come. Raises: InputError
-
-FLUSH = 10.0  # seconds for the store to write what is queued
 
 
 @contextmanager
@@ -44,7 +33,9 @@ def connected(loaded: Loaded) -> Iterator[Ask]:
         with sock:
             yield lambda request: _remote(sock, request)
     else:
-        with _local(loaded, directory) as ask:
+        from .alone import alone  # it takes most of a daemon
+
+        with alone(loaded, directory) as ask:
             yield ask
 
 
@@ -63,7 +54,7 @@ def connect(directory: Path) -> socket.socket | None:
     """A connection to the daemon that holds *directory*; None where none runs. Raises: StoreError."""
     sock = socket.socket(socket.AF_UNIX)
     try:
-        with short(directory / NAME) as name:
+        with short(directory / CONTROL) as name:
             sock.connect(name)
         return sock
     except (FileNotFoundError, ConnectionRefusedError):
@@ -71,7 +62,7 @@ def connect(directory: Path) -> socket.socket | None:
         return None
     except OSError as error:
         sock.close()
-        raise StoreError(f"{directory / NAME}: {error.strerror}; run this as the directory's owner") from None
+        raise StoreError(f"{directory / CONTROL}: {error.strerror}; run this as the directory's owner") from None
 
 
 def _remote(sock: socket.socket, request: Answer) -> Iterator[Answer]:
@@ -88,41 +79,3 @@ def _remote(sock: socket.socket, request: Answer) -> Iterator[Answer]:
     except (OSError, ValueError) as error:
         raise StoreError(f"the daemon's control socket broke off: {error}") from None
     raise StoreError("the daemon ended, or has too many control connections")
-
-
-@contextmanager
-def _local(loaded: Loaded, directory: Path) -> Iterator[Ask]:
-    logging.basicConfig(level=logging.ERROR)
-    store = StoreKeeper.open(directory)
-    with asyncio.Runner() as runner:
-        counts, settings = Counts(), loaded.settings
-        jobs = Jobs(settings, counts.dns)
-        keeper = Keeper(settings, jobs, store, Frames(settings.refresh.recheck), counts)
-        store.contents = keeper.contents
-        operations = Operations(keeper, counts)
-        operations.maps = settings.maps
-
-        async def load() -> None:
-            await store.load(keeper.take_stored)
-            keeper.loaded = True
-
-        async def close() -> None:
-            jobs.stop()
-            if not await store.close(FLUSH):
-                raise StoreError(f"{directory}: not all could be written: {store.failure or 'the disk is stuck'}")
-
-        try:
-            runner.run(load())
-            yield lambda request: _stepwise(runner, operations.answers(request))
-        finally:
-            runner.run(close())
-
-
-def _stepwise(runner: asyncio.Runner, answers: AsyncIterator[Answer]) -> Iterator[Answer]:
-    """The loop runs while the next answer is waited for."""
-
-    async def step() -> Answer | None:
-        return await anext(answers, None)
-
-    while (answer := runner.run(step())) is not None:
-        yield answer

@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from .. import __version__
 from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
-from . import cache, config, daemon, query
 
+COMMANDS = ("daemon", "query", "cache", "config")  # each a module here
 OK, USAGE, UNAVAILABLE, BAD_CONFIG = 0, 64, 69, 78  # sysexits.h
 
 
@@ -23,8 +24,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; the manual is checked against it."""
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line, whole or of some *commands* only: what the others import takes longer than they do."""
     parent = argparse.ArgumentParser(add_help=False)
     parent.add_argument("--config", metavar="FILE", help="the configuration (default: /etc/postfix-mtasts/config.yml)")
     parser = _Parser(
@@ -34,14 +35,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"postfix-mtasts {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (daemon, query, cache, config):
-        module.add_parser(subparsers, parent)
+    for name in commands:
+        import_module(f".{name}", __package__).add_parser(subparsers, parent)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    named = words[:1] if words and words[0] in COMMANDS else COMMANDS
+    args = build_parser(named).parse_args(words)
     try:
         code: int = args.run(args)
     except ConfigError as error:

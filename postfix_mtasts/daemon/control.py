@@ -16,12 +16,12 @@ from pathlib import Path
 
 from ..core.quoting import KV
 from ..errors import InputError, ListenError
+from .directory import CONTROL
 from .listeners import short
 from .operations import Operations
 
 log = logging.getLogger(__name__)
 
-NAME = "control"
 LINE_LIMIT = 1 << 22  # bytes of a request
 CLIENTS = 32  # connections at once
 
@@ -30,7 +30,7 @@ class ControlServer:
     """Serves *operations* at *directory*/control until closed."""
 
     def __init__(self, directory: Path, operations: Operations) -> None:
-        self._path, self._operations = directory / NAME, operations
+        self._path, self._operations = directory / CONTROL, operations
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
 

@@ -1,4 +1,4 @@
-"""Where the store lives when nobody said so."""
+"""Where the store lives when nobody said so, and what lies beside it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ..configfile import DEFAULT, Loaded
 from ..core.quoting import KV
 
 log = logging.getLogger(__name__)
+
+CONTROL = "control"  # the name in it of the control socket
 
 
 def store_directory(loaded: Loaded) -> Path:
