@@ -142,7 +142,7 @@ def _parse_unix(text: str) -> str:
     path = text.removeprefix("unix:")
     if _MAIN_CF_ENDS.search(path):  # Postfix could not be told of it
         raise ValueError(f"{quote(path)} cannot stand in main.cf; use a path without blanks, commas, braces and $")
-    if path.endswith("/"):
+    if path.endswith(("/", "/.")):
         raise ValueError(f"{quote(path)} is a directory; name the socket in it")
     return f"unix:{parse_path(path, {})}"
 

@@ -121,6 +121,7 @@ BAD = [
     ("a relative unix path", "listen", "unix:run/x", "is not an absolute path"),
     ("an empty unix path", "listen", "unix:", "is not an absolute path"),
     ("a unix path that is a directory", "listen", "unix:/run/", "is a directory"),
+    ("a unix path that is a directory, with a dot", "listen", "unix:/.", "is a directory"),
     ("a unix path with a blank", "listen", "unix:/run/a b", "cannot stand in main.cf"),
     ("a unix path with a comma", "listen", "unix:/run/a,b", "cannot stand in main.cf"),
     ("a unix path with $", "listen", "unix:/run/$a", "cannot stand in main.cf"),
