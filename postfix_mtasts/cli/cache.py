@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -22,6 +21,7 @@ from ..core.names import Domain, parse_domain
 from ..core.quoting import escape, quote
 from ..errors import DomainError, InputError
 from .control import Answer, Ask, connected
+from .text import json_line, span, when
 
 OK, NOTHING, USAGE = 0, 1, 64
 DOMAINS_EACH = 1_000  # of one request: far below the limit of its line
@@ -124,12 +124,12 @@ def _list(args: argparse.Namespace, ask: Ask) -> int:
         ):
             continue
         if args.json:
-            _print_json(row)
+            print(json_line(row))
         else:
             if not rows:
                 print(f"{'DOMAIN':<40} {'MODE':<8} {'AGE':>7} {'LEFT':>7} MX")
             mx = quote(",".join(row["mx"]) or "-")
-            print(f"{quote(row['domain']):<40} {row['mode']:<8} {_span(row['age']):>7} {_span(row['left']):>7} {mx}")
+            print(f"{quote(row['domain']):<40} {row['mode']:<8} {span(row['age']):>7} {span(row['left']):>7} {mx}")
         rows += 1
     return OK if rows else NOTHING
 
@@ -139,7 +139,7 @@ def _show(args: argparse.Namespace, ask: Ask) -> int:
         if "policy" in shown:
             lines = _policy_lines(shown)
         else:
-            lines = iter([("no policy", quote(shown["reason"])), ("until", _when(shown["until"]))])
+            lines = iter([("no policy", quote(shown["reason"])), ("until", when(shown["until"]))])
         print(f"{'domain':<14}{quote(args.domain)}")
         for name, value in lines:
             print(f"{name:<14}{value}")
@@ -154,9 +154,9 @@ def _policy_lines(shown: Answer) -> Iterator[tuple[str, str]]:
     yield "mode", shown["mode"]
     yield "record id", quote(shown["record_id"])
     for name in ("fetched", "checked", "expires"):
-        yield name, _when(shown[f"{name}_at"])
+        yield name, when(shown[f"{name}_at"])
     yield "last failure", quote(shown["failure"]) if shown["failure"] else "none"
-    yield "next refresh", _when(shown["next_due_at"]) if shown["next_due_at"] is not None else "none planned"
+    yield "next refresh", when(shown["next_due_at"]) if shown["next_due_at"] is not None else "none planned"
     yield "DANE", quote(shown["dane"]) if shown["dane"] else "not read"
     for line in shown["policy"].split("\n"):
         yield "policy", escape(line)
@@ -169,7 +169,7 @@ def _stats(args: argparse.Namespace, ask: Ask) -> int:
                 for key, number in sorted(value.items()):
                     print(f"{name} {escape(key)}: {number}")
             elif name in ("uptime", "nearest_expiry"):
-                print(f"{name}: {_span(value) if value is not None else '-'}")
+                print(f"{name}: {span(value) if value is not None else '-'}")
             else:
                 print(f"{name}: {escape(str(value))}")
     return OK
@@ -228,7 +228,7 @@ def _domains(lines: IO[bytes], refused: Counter[str]) -> Iterator[Domain]:
 def _export(args: argparse.Namespace, ask: Ask) -> int:
     rows = 0
     for row in ask({"do": "export"}):
-        _print_json(row)
+        print(json_line(row))
         rows += 1
     return OK if rows else NOTHING
 
@@ -280,19 +280,3 @@ def _chunks(domains: Iterable[Domain]) -> Iterator[list[Domain]]:
     each = iter(domains)
     while chunk := list(islice(each, DOMAINS_EACH)):
         yield chunk
-
-
-def _print_json(row: Answer) -> None:
-    print(json.dumps(row).replace("\x7f", "\\u007f"))
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
-
-
-def _span(seconds: float) -> str:
-    """About how long, in its largest unit."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if abs(seconds) >= size:
-            return f"{seconds / size:.1f}{unit}"
-    return f"{seconds:.0f}s"

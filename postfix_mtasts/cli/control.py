@@ -1,7 +1,7 @@
-"""The way of `cache` to the policies: a running daemon's control socket, else the store itself.
+"""The way of commands to the policies: a running daemon's control socket, else the store itself.
 
-Without a daemon this process does what the daemon would, by the same
-operations on a keeper of its own; the store's lock decides which it is.
+`cache` works without a daemon too: then this process does what the daemon
+would (alone.py). `status` and `query` only ask a daemon.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def connected(loaded: Loaded) -> Iterator[Ask]:
     """Who answers. Raises: StoreBusyError, StoreError."""
     directory = store_directory(loaded)
     _become_owner(directory)
-    sock = connect(directory)
+    sock = _connect(directory)
     if sock is not None:
         with sock:
             yield lambda request: _remote(sock, request)
@@ -37,6 +37,18 @@ def connected(loaded: Loaded) -> Iterator[Ask]:
 
         with alone(loaded, directory) as ask:
             yield ask
+
+
+def ask_daemon(loaded: Loaded, request: Answer, seconds: float) -> list[Answer] | None:
+    """What a running daemon answers; None where none runs. Raises: StoreError, soon after *seconds* at the latest."""
+    sock = _connect(store_directory(loaded, make=False), seconds)
+    if sock is None:
+        return None
+    try:
+        with sock:
+            return list(_remote(sock, request))
+    except InputError as error:
+        raise StoreError(f"the daemon refuses: {error}") from None
 
 
 def _become_owner(directory: Path) -> None:
@@ -50,9 +62,10 @@ def _become_owner(directory: Path) -> None:
         os.setuid(owner.st_uid)
 
 
-def connect(directory: Path) -> socket.socket | None:
+def _connect(directory: Path, seconds: float | None = None) -> socket.socket | None:
     """A connection to the daemon that holds *directory*; None where none runs. Raises: StoreError."""
     sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(seconds)  # of each piece of an answer; None: some take as long as fetches do
     try:
         with short(directory / CONTROL) as name:
             sock.connect(name)
@@ -60,9 +73,12 @@ def connect(directory: Path) -> socket.socket | None:
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
         return None
-    except OSError as error:
+    except PermissionError as error:
         sock.close()
         raise StoreError(f"{directory / CONTROL}: {error.strerror}; run this as the directory's owner") from None
+    except OSError as error:
+        sock.close()
+        raise StoreError(f"{directory / CONTROL}: {error.strerror or error}") from None
 
 
 def _remote(sock: socket.socket, request: Answer) -> Iterator[Answer]:
@@ -76,6 +92,8 @@ def _remote(sock: socket.socket, request: Answer) -> Iterator[Answer]:
                 if "done" in answer:
                     return
                 yield answer
+    except TimeoutError:
+        raise StoreError("the daemon does not answer on its control socket") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"the daemon's control socket broke off: {error}") from None
     raise StoreError("the daemon ended, or has too many control connections")

@@ -1,6 +1,6 @@
 """An inquiry as an administrator of the sending server reads it: seen, meaning, advice.
 
-Lines of WIDTH columns at most, in ASCII. Remote text goes through `shown`, so
+Lines of WIDTH columns at most, in ASCII. Remote text goes through `text.shown`, so
 that it can neither send a terminal code nor take more than LIMIT characters.
 Asking is inquiry.py's.
 """
@@ -14,10 +14,11 @@ from ..core.dane import DaneStatus, judge, without_tlsa
 from ..core.names import NoDomain
 from ..core.outcome import Absent, DnsFailed, Failed, Found, ResultType, Stage
 from ..core.policy import Mode, Policy
-from ..core.quoting import LIMIT, escape, quote
+from ..core.quoting import escape, quote
 from ..core.verdict import Kind
 from ..settings import LookupSettings
 from .inquiry import Inquiry, Step
+from .text import shown
 
 WIDTH = 80
 _HEAD = 24  # columns of "address  12345 ms  ok   "
@@ -63,11 +64,6 @@ _ADVICE_DANE = (
     "Try `dig +dnssec MX {domain}` and `dig TLSA _{port}._tcp.HOST` on this machine. If other signed domains are "
     "answered, the domain's DNSSEC is broken: tell its postmaster; else see to the resolver."
 )
-
-
-def shown(text: str) -> str:
-    """Remote text for a terminal: visible ASCII and blanks, bounded."""
-    return escape(text if len(text) <= LIMIT else text[:LIMIT] + "...")
 
 
 def name_of(inquiry: Inquiry) -> str:

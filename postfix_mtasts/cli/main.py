@@ -12,7 +12,7 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
 
-COMMANDS = ("daemon", "query", "cache", "config")  # each a module here
+COMMANDS = ("daemon", "status", "query", "cache", "config")  # each a module here
 OK, USAGE, UNAVAILABLE, BAD_CONFIG = 0, 64, 69, 78  # sysexits.h
 
 

@@ -8,7 +8,6 @@ does not change: keys may be added.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -26,7 +25,7 @@ from ..core.quoting import quote
 from ..core.verdict import Kind
 from ..resolving.sources import Sources
 from ..settings import Settings
-from . import explain
+from . import explain, text
 from .inquiry import Inquiry, inquire
 
 POLICY, NO_POLICY, USAGE, TEMPORARY = 0, 1, 64, 75
@@ -148,8 +147,7 @@ def _print(inquiry: Inquiry, settings: Settings, args: argparse.Namespace) -> No
 
 def json_line(inquiry: Inquiry) -> str:
     """The inquiry as one line of JSON, in ASCII without control characters."""
-    line = json.dumps(_shape(inquiry))
-    return line.replace("\x7f", "\\u007f")  # the one control character that json leaves as it is
+    return text.json_line(_shape(inquiry))
 
 
 def _shape(inquiry: Inquiry) -> dict[str, Any]:

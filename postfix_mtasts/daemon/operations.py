@@ -3,6 +3,7 @@
     {"do": "list"}                                {"domain": D, "mode": M, ...} each
     {"do": "show", "domain": D}                   one object, or none
     {"do": "stats"}                               one object
+    {"do": "status"}                              one object, of a daemon only (overview.py)
     {"do": "fetch", "domains": [D, ...], "again": true or false}
                                                   {"domain": D, "result": R, "reason": TEXT} each, as they land
     {"do": "forget", "domains": [D, ...]}         {"domain": D, "result": "forgotten" or "unknown"} each
@@ -19,7 +20,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from .. import __version__
@@ -35,6 +36,7 @@ from ..resolving.answering import of_policy
 from ..settings import MapSettings
 from .counts import Counts
 from .keeper import Keeper
+from .overview import Running, overview
 from .state import Held, Negative
 
 AT_ONCE = 32  # fetches of one request under way
@@ -48,6 +50,7 @@ class Operations:
     def __init__(self, keeper: Keeper, counts: Counts) -> None:
         self._keeper, self._counts = keeper, counts
         self.maps: Mapping[str, MapSettings] = {}
+        self.running: Callable[[], Running] | None = None  # only a daemon runs
         self._began = time.monotonic()
 
     async def answers(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
@@ -56,6 +59,7 @@ class Operations:
             "list": self._list,
             "show": self._show,
             "stats": self._stats,
+            "status": self._status,
             "fetch": self._fetch,
             "forget": self._forget,
             "export": self._export,
@@ -64,7 +68,7 @@ class Operations:
         kind = kinds.get(str(request.get("do")))
         if kind is None:
             raise InputError(f"no such request; there are {', '.join(kinds)}")
-        while not self._keeper.loaded:
+        while not self._keeper.loaded and kind != self._status:  # which says so
             await asyncio.sleep(LOADING)
         async for answer in kind(request):
             yield answer
@@ -144,6 +148,11 @@ class Operations:
             "fetches": dict(self._counts.fetches),
             "nearest_expiry": min((self._keeper.upkeep.expires_in(each) for each in held), default=None),
         }
+
+    async def _status(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
+        if self.running is None:
+            raise InputError("no daemon runs")
+        yield await overview(self._keeper, self._counts, time.monotonic() - self._began, self.running())
 
     async def _fetch(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         """Each domain fetched, AT_ONCE at a time; without "again" only those of which nothing is known."""

@@ -35,6 +35,7 @@ from .jobs import Jobs
 from .keeper import Keeper
 from .listeners import split_inet
 from .operations import Operations
+from .overview import Running
 from .prober import Prober
 from .refresher import Refresher
 from .reporting import Reporter
@@ -125,6 +126,7 @@ class Daemon:
         self.answerer = Answerer(self.keeper, self.frames, self.counts)
         self.server = Server(self.frames, self.answerer.answer)
         self.operations = Operations(self.keeper, self.counts)
+        self.operations.running = lambda: self._running(directory)
         self.control = ControlServer(directory, self.operations)
         self.health = Health(self.refresher, store)
         self._http: HttpServer | None = None
@@ -206,6 +208,12 @@ class Daemon:
             refresh_lag=lag,
             expires_in=self.keeper.upkeep.expires_in,
         )
+
+    def _running(self, directory: Path) -> Running:
+        """What `status` shows beside what is known of domains."""
+        due, lag = self.refresher.overdue(time.monotonic())
+        listen, clients = list(self.server.addresses), len(self.server.connections)
+        return Running(str(directory), listen, self._http_address, clients, due, lag, self.health.faults())
 
     def _tick(self) -> None:
         """Once a second: who is idle, how we are, and whether somebody set the clock."""

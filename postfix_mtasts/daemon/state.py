@@ -74,6 +74,9 @@ class Negatives:
     def pop(self, domain: Domain) -> Negative | None:
         return self._items.pop(domain, None)
 
+    def items(self) -> list[tuple[Domain, Negative]]:
+        return list(self._items.items())
+
     def trim(self) -> None:
         while len(self._items) > self.limit:
             self._items.popitem(last=False)

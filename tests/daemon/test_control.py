@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from postfix_mtasts.core.names import Domain
+from postfix_mtasts.core.outcome import Failed, ResultType, Stage
 from postfix_mtasts.daemon.control import ControlServer
 from postfix_mtasts.daemon.operations import Operations
-from tests.support.entries import NOW, entry
-from tests.support.keeping import D, World, in_loop
+from postfix_mtasts.daemon.overview import Running
+from postfix_mtasts.errors import InputError
+from tests.support.entries import DAY, NOW, entry
+from tests.support.keeping import DNS_FAILED, D, World, failed, in_loop
 
 ROW = {"domain": D, "record_id": "1", "fetched_at": NOW - 5, "used_at": 0, "policy": entry().policy.text}
 
@@ -96,6 +100,108 @@ async def test_an_imported_policy_has_its_record_read_soon(world: World) -> None
     await results(Operations(world.keeper, world.counts), ROW | {"fetched_at": NOW - 3_600})
     world.ask()
     assert world.jobs.count == 1
+
+
+RUNNING = Running("/var/lib/postfix-mtasts", ["inet:127.0.0.1:8462"], None, 3, 1, 90.0, ["it is late"])
+
+
+async def overview(world: World) -> dict[str, Any]:
+    operations = Operations(world.keeper, world.counts)
+    operations.running = lambda: RUNNING
+    [shown] = [answer async for answer in operations.answers({"do": "status"})]
+    return shown
+
+
+def fail(world: World, domain: str, times: int, result_type: str = "sts-webpki-invalid", **of_entry: Any) -> None:
+    """Have the policy of *domain*, which stays in force, fail to be fetched again."""
+    world.hold(entry(domain, **of_entry))
+    failure = Failed(domain, Stage.TLS, ResultType(result_type), "the certificate has expired")
+    for _ in range(times):
+        world.keeper.upkeep.failed(world.keeper.held[Domain(domain)], failure)
+
+
+@in_loop
+async def test_status_of_a_fresh_daemon(world: World) -> None:
+    """While the store is still being read it is answered at once, and says so."""
+    world.keeper.loaded = False
+    shown = await overview(world)
+    assert (shown["loaded"], shown["policies"]) == (False, {"enforce": 0, "testing": 0, "none": 0})
+    assert (shown["nearest_expiry"], shown["failures"], shown["lookups"]) == (None, [], {})
+    assert [shown[name] for name in ("directory", "listen", "metrics", "connections", "faults", "refresh")] == [
+        "/var/lib/postfix-mtasts",
+        ["inet:127.0.0.1:8462"],
+        None,
+        3,
+        ["it is late"],
+        {"due": 1, "lag": 90.0},
+    ]
+
+
+@in_loop
+async def test_status_counts_policies_and_answers(world: World) -> None:
+    """By mode; by map and answer."""
+    world.hold(entry("a.example", max_age=3_600))
+    world.hold(entry("b.example", mode="testing"))
+    world.hold(entry("ended.example", fetched_at=NOW - 30 * DAY))
+    world.counts.lookups("postfix", "secure")[0] += 2
+    world.counts.cold(0.3)
+    shown = await overview(world)
+    assert shown["policies"] == {"enforce": 2, "testing": 1, "none": 0}
+    assert shown["nearest_expiry"] == 3_600
+    assert shown["lookups"] == {"postfix": {"secure": 2}}
+    assert (shown["cold"]["number"], shown["cold"]["within"]["0.25"], shown["cold"]["within"]["0.5"]) == (1, 0, 1)
+
+
+@in_loop
+async def test_status_names_the_failing_that_need_most(world: World) -> None:
+    """The kind with most domains first; in it enforced policies by their end, others, then what has no policy."""
+    for number in range(150):
+        fail(world, f"d{number}.example", 1, max_age=200_000 + number)
+    fail(world, "soon.example", 7, max_age=90_000)
+    fail(world, "testing.example", 1, mode="testing", max_age=80_000)
+    fail(world, "invalid.example", 1, "sts-policy-invalid")
+    for domain, answer in (("none.example", failed(reason="refused")), ("dns.example", DNS_FAILED)):
+        world.ask(domain)
+        world.jobs.answer(answer)
+    webpki, *others = (await overview(world))["failures"]
+    assert (webpki["kind"], webpki["domains"]) == ("sts-webpki-invalid", 152)
+    assert [each["domain"] for each in webpki["worst"]] == [
+        "soon.example",
+        *(f"d{number}.example" for number in range(4)),
+    ]
+    assert webpki["worst"][0] == {
+        "domain": "soon.example",
+        "mode": "enforce",
+        "left": 90_000,
+        "failures": 7,
+        "ago": None,
+        "reason": "the certificate has expired",
+    }
+    assert {(kind["kind"], kind["domains"], kind["worst"][0]["domain"]) for kind in others} == {
+        ("sts-policy-invalid", 1, "invalid.example"),
+        ("sts-policy-fetch-error", 1, "none.example"),
+        ("dns", 1, "dns.example"),
+    }
+    [refused] = [kind["worst"][0] for kind in others if kind["kind"] == "sts-policy-fetch-error"]
+    assert (refused["mode"], refused["ago"], refused["reason"]) == (None, 0.0, "refused")
+
+
+@in_loop
+async def test_status_forgets_failures_of_the_day_before(world: World) -> None:
+    """A domain that nobody asks for any more is no news."""
+    world.ask()
+    world.jobs.answer(failed())
+    await world.settle(DAY - 1)
+    assert len((await overview(world))["failures"]) == 1
+    await world.settle(1)
+    assert (await overview(world))["failures"] == []
+
+
+@in_loop
+async def test_only_a_daemon_has_a_status(world: World) -> None:
+    """A command that holds the store itself has none to show."""
+    with pytest.raises(InputError, match="no daemon runs"):
+        _ = [answer async for answer in Operations(world.keeper, world.counts).answers({"do": "status"})]
 
 
 BAD = [b"{}\n", b"[]\n", b"nonsense\n", b'{"do": "forget"}\n', b'{"do": "show", "domain": "-"}\n']

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,7 +42,7 @@ class FakeControl:
                 client, _ = self._server.accept()
             except OSError:
                 return
-            with client, client.makefile("rb") as lines:
+            with client, client.makefile("rb") as lines, suppress(OSError):  # a command may have heard enough
                 for line in lines:
                     self.requests.append(json.loads(line))
                     for answer in [*self._answers(self.requests[-1]), {"done": True}]:
