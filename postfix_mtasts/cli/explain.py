@@ -17,8 +17,9 @@ from ..core.policy import Mode, Policy
 from ..core.quoting import escape, quote
 from ..core.verdict import Kind
 from ..settings import LookupSettings
+from .holding import Holding
 from .inquiry import Inquiry, Step
-from .text import shown
+from .text import shown, span
 
 WIDTH = 80
 _HEAD = 24  # columns of "address  12345 ms  ok   "
@@ -64,6 +65,15 @@ _ADVICE_DANE = (
     "Try `dig +dnssec MX {domain}` and `dig TLSA _{port}._tcp.HOST` on this machine. If other signed domains are "
     "answered, the domain's DNSSEC is broken: tell its postmaster; else see to the resolver."
 )
+_KEPT = (
+    "The policy that the daemon holds stays in force until it ends, whatever DNS and the policy host say "
+    "(RFC 8461 section 3.3)."
+)
+_CHANGED = (
+    "The domain has changed it since. The daemon reads the record again at the first lookup after refresh.recheck."
+)
+_NOT_YET = "The domain has a policy now. The daemon asks for it at the first lookup after that time."
+_READ_EARLIER = "The policy is the same: the daemon goes by what it read earlier, of DANE or of its settings."
 
 
 def name_of(inquiry: Inquiry) -> str:
@@ -80,14 +90,72 @@ def answer_line(inquiry: Inquiry) -> str:
     return f"{line} ({shown(inquiry.verdict.reason)})" if inquiry.verdict.kind is Kind.NOTFOUND else line
 
 
-def lines(inquiry: Inquiry, settings: LookupSettings, colour: bool) -> Iterator[str]:
+def holding_line(holding: Holding) -> str:
+    """What `query` prints below the answer: what a running daemon holds and answers."""
+    return f"  daemon: {'; '.join(_held(holding))}"
+
+
+def _held(holding: Holding) -> Iterator[str]:
+    """What it answers, what that differs in, what it holds."""
+    if holding.problem:
+        yield f"cannot be asked: {shown(holding.problem)}"
+        return
+    if holding.shown is None:
+        yield "holds nothing, the next lookup asks"
+        return
+    if holding.differs:
+        yield f"DIFFERS in {', '.join(holding.differs)}"
+    if holding.reply is None:
+        yield "no answer is ready"
+    elif "answer" in holding.differs:
+        yield f"answers {escape(holding.reply)}"
+    else:
+        yield "answers alike"
+    if holding.has_policy:
+        age, left = span(holding.shown["age"]), holding.shown["left"]
+        ends = f"ends in {span(left)}" if left > 0 else "has ended"
+        yield f"holds id {quote(holding.shown['record_id'])}, fetched {age} ago, {ends}"
+    else:
+        left = max(holding.shown["left"], 0.0)
+        yield f"holds no policy, for {span(left)} more ({shown(holding.shown['reason'])})"
+
+
+def lines(inquiry: Inquiry, settings: LookupSettings, colour: bool, holding: Holding | None = None) -> Iterator[str]:
     """What `query --explain` prints."""
     title = f"{name_of(inquiry)}, map {inquiry.map_name}"
     for part in textwrap.wrap(title, WIDTH):
         yield f"{_BOLD}{part}{_PLAIN}" if colour else part
     for step in inquiry.steps:
         yield from _step(step, inquiry, settings, colour)
+    if holding is not None:
+        yield from _holding(holding, inquiry, colour)
     yield ""
+
+
+def _holding(holding: Holding, inquiry: Inquiry, colour: bool) -> Iterator[str]:
+    """In the look of a step."""
+    mark, paint = ("--", "") if holding.shown is None else ("no", _RED) if holding.differs else ("ok", _GREEN)
+    if colour and paint:
+        mark = f"{paint}{mark}{_PLAIN}"
+    head = f"{'daemon':<20}{mark}  "
+    for said in _held(holding):
+        yield from (head + line if not number else " " * _HEAD + line for number, line in enumerate(_wrapped(said)))
+        head = " " * _HEAD
+    for meaning in _holding_meaning(holding, inquiry):
+        yield from (" " * _HEAD + line for line in _wrapped(meaning, "   " if meaning.startswith("->") else ""))
+
+
+def _holding_meaning(holding: Holding, inquiry: Inquiry) -> Iterator[str]:
+    """Why it differs, and what to do where that does not mend itself soon."""
+    if not holding.differs or holding.shown is None:
+        return
+    if not isinstance(inquiry.outcome, Found):
+        yield from [_KEPT] if holding.has_policy else []
+    elif holding.differs == ("answer",):
+        yield _READ_EARLIER
+    else:
+        yield _CHANGED if holding.has_policy else _NOT_YET
+        yield f"-> `postfix-mtasts cache refresh {quote(holding.shown['domain'])}` has the daemon fetch it now."
 
 
 def _step(step: Step, inquiry: Inquiry, settings: LookupSettings, colour: bool) -> Iterator[str]:

@@ -1,9 +1,8 @@
 """One key resolved afresh, as the daemon would, with what was seen on the way.
 
 The very functions of the daemon do the work (discover, facts, of_policy,
-of_failure, reply_frame); here they are only listened to. How an inquiry
-looks on a terminal is explain.py's, and what the daemon holds in its cache
-is not looked at.
+of_failure, reply_text); here they are only listened to. How an inquiry
+looks on a terminal is explain.py's, what the daemon holds of it holding.py's.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core import dane
-from ..core.answer import reply_frame
+from ..core.answer import reply_text
 from ..core.dane import DaneFacts, DaneStatus
 from ..core.names import Domain, NextHop, NoDomain, parse_key
 from ..core.outcome import Absent, DnsFailed, Failed, Found, Outcome, Stage, Unchanged
@@ -121,8 +120,8 @@ def inquire(
             steps.add(_failed_at(outcome), outcome.reason, ok=False)
             verdict = of_failure(outcome, settings)
     steps.add(Stage.ANSWER, verdict.reason, ok=verdict.kind in (Kind.SECURE, Kind.DANE_ONLY))
-    payload = reply_frame(verdict, domain, options.tlsrpt).partition(b":")[2][:-1]
-    return Inquiry(key, hop, map_name, outcome, facts, verdict, payload.decode().rstrip(" "), tuple(steps.made))
+    answer = reply_text(verdict, domain, options.tlsrpt)
+    return Inquiry(key, hop, map_name, outcome, facts, verdict, answer, tuple(steps.made))
 
 
 def _failed_at(outcome: Absent | Failed | DnsFailed) -> Stage:

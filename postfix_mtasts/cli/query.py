@@ -26,6 +26,7 @@ from ..core.verdict import Kind
 from ..resolving.sources import Sources
 from ..settings import Settings
 from . import explain, text
+from .holding import Holding, Neighbour
 from .inquiry import Inquiry, inquire
 
 POLICY, NO_POLICY, USAGE, TEMPORARY = 0, 1, 64, 75
@@ -55,7 +56,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Resolve each domain afresh, in this process, and print the answer that Postfix would get,\n"
-            "one line each: DOMAIN: ANSWER. What the daemon holds in its cache is not looked at."
+            "one line each: DOMAIN: ANSWER. Where the daemon runs, a second line tells what it holds,\n"
+            "what it answers, and whether that differs."
         ),
         epilog=(
             "exit codes: 0 Postfix gets a policy, 1 it gets none, 64 wrong usage,\n"
@@ -76,7 +78,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
 
 def run(args: argparse.Namespace) -> int:
     """The highest exit code of all domains. Raises: ConfigError (exit code 78)."""
-    settings = read(args.config).settings
+    loaded = read(args.config)
+    settings, neighbour = loaded.settings, Neighbour(loaded)
     map_name: str = next(iter(settings.maps)) if args.map is None else args.map
     if map_name not in settings.maps:
         known = ", ".join(settings.maps)
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     code = POLICY
     for key in args.domains:
         inquiry = _ask(key, map_name, settings, sources)
-        _print(inquiry, settings, args)
+        _print(inquiry, neighbour.holding(inquiry), settings, args)
         code = max(code, _CODES[inquiry.verdict.kind])
     return code
 
@@ -135,22 +138,19 @@ def _progress(key: str) -> tuple[Callable[[Stage], None], Callable[[], None]]:
     return waiting, lambda: write("")
 
 
-def _print(inquiry: Inquiry, settings: Settings, args: argparse.Namespace) -> None:
+def _print(inquiry: Inquiry, holding: Holding | None, settings: Settings, args: argparse.Namespace) -> None:
     if args.json:
-        print(json_line(inquiry), flush=True)
+        print(text.json_line(_shape(inquiry, holding)), flush=True)
     elif args.explain:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print("\n".join(explain.lines(inquiry, settings.lookup, colour)), flush=True)
+        print("\n".join(explain.lines(inquiry, settings.lookup, colour, holding)), flush=True)
     else:
         print(explain.answer_line(inquiry), flush=True)
+        if holding is not None and not holding.problem:  # of which --explain tells
+            print(explain.holding_line(holding), flush=True)
 
 
-def json_line(inquiry: Inquiry) -> str:
-    """The inquiry as one line of JSON, in ASCII without control characters."""
-    return text.json_line(_shape(inquiry))
-
-
-def _shape(inquiry: Inquiry) -> dict[str, Any]:
+def _shape(inquiry: Inquiry, holding: Holding | None) -> dict[str, Any]:
     hop, outcome, verdict = inquiry.hop, inquiry.outcome, inquiry.verdict
     policy = outcome.policy if isinstance(outcome, Found) else None
     return {
@@ -167,6 +167,7 @@ def _shape(inquiry: Inquiry) -> dict[str, Any]:
             for step in inquiry.steps
         ],
         "dane": _dane_shape(inquiry),
+        "daemon": _holding_shape(holding),
     }
 
 
@@ -176,3 +177,11 @@ def _dane_shape(inquiry: Inquiry) -> dict[str, Any] | None:
     status, reason = judge(inquiry.facts)
     hosts = [{"name": host.name, "status": host.state, "reason": host.detail} for host in inquiry.facts.hosts]
     return {"status": status, "reason": reason, "hosts": hosts}
+
+
+def _holding_shape(holding: Holding | None) -> dict[str, Any] | None:
+    if holding is None:
+        return None
+    shown = holding.shown or {}
+    told = {name: shown.get(name) for name in ("record_id", "age", "left", "reason")}
+    return {"answer": holding.reply, "differs": holding.differs, "problem": holding.problem or None} | told

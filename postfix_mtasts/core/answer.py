@@ -37,6 +37,11 @@ def reply_frame(verdict: Verdict, domain: Domain, tlsrpt: bool) -> bytes:
             return socketmap.perm(text)
 
 
+def reply_text(verdict: Verdict, domain: Domain, tlsrpt: bool) -> str:
+    """The payload of reply_frame, without the blank after NOTFOUND."""
+    return reply_frame(verdict, domain, tlsrpt).partition(b":")[2][:-1].decode().rstrip(" ")
+
+
 def answer_text(verdict: Verdict, domain: Domain, tlsrpt: bool) -> str:
     """What follows the status: the policy after OK, nothing after NOTFOUND, else the reason.
 

@@ -1,7 +1,7 @@
 """What operators ask of the keeper: a request object in, answer objects out.
 
     {"do": "list"}                                {"domain": D, "mode": M, ...} each
-    {"do": "show", "domain": D}                   one object, or none
+    {"do": "show", "domain": D, "port": 25}       one object, or none; DANE is that of the port
     {"do": "stats"}                               one object
     {"do": "status"}                              one object, of a daemon only (overview.py)
     {"do": "fetch", "domains": [D, ...], "again": true or false}
@@ -26,7 +26,8 @@ from typing import Any
 from .. import __version__
 from ..adapters.store import VERSION, decode
 from ..core import entry as rules
-from ..core.answer import answer_text
+from ..core.answer import answer_text, reply_text
+from ..core.dane import Freshness, freshness
 from ..core.names import Domain, parse_domain
 from ..core.policy import Mode
 from ..core.quoting import LIMIT
@@ -37,9 +38,10 @@ from ..settings import MapSettings
 from .counts import Counts
 from .keeper import Keeper
 from .overview import Running, overview
-from .state import Held, Negative
+from .state import Held
 
 AT_ONCE = 32  # fetches of one request under way
+SMTP = 25
 CHUNK = 200  # objects between two turns of the loop
 LOADING = 0.05  # seconds between two looks whether the store is loaded
 
@@ -91,17 +93,24 @@ class Operations:
         }
 
     async def _show(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
-        domain = _domain(request.get("domain"))
+        domain, port = _domain(request.get("domain")), request.get("port", SMTP)
+        if not isinstance(port, int):
+            raise InputError("a port is a number")
         held, negative = self._keeper.held.get(domain), self._keeper.negatives.get(domain)
         if held is not None:
-            yield self._shown(domain, held)
+            verdicts = {name: self._verdict(domain, port, held, options) for name, options in self.maps.items()}
+            yield self._shown(domain, port, held) | self._answers(domain, verdicts)
         elif negative is not None:
-            yield self._shown_negative(domain, negative)
+            left = negative.until - self._keeper.upkeep.monotonic()
+            verdict = negative.verdict if left > 0 else "none: this is over, the next lookup asks again"
+            until = self._keeper.upkeep.wall() + left
+            shown = {"domain": domain, "reason": negative.verdict.reason, "until": until, "left": left}
+            yield shown | self._answers(domain, dict.fromkeys(self.maps, verdict))
 
-    def _shown(self, domain: Domain, held: Held) -> Answer:
+    def _shown(self, domain: Domain, port: int, held: Held) -> Answer:
         upkeep, entry, trouble = self._keeper.upkeep, held.entry, held.trouble
         wall, now = upkeep.wall(), upkeep.monotonic()
-        dane = self._keeper.dane.reading(domain)
+        dane = self._keeper.dane.reading(domain, port)
         return self._row(held) | {
             "record_id": entry.record_id,
             "policy": entry.policy.text,
@@ -112,29 +121,29 @@ class Operations:
             "next_due_at": wall + (held.due_at - now) if held.due_at < float("inf") else None,
             "failure": f"{trouble.result_type}: {trouble.reason}"[:LIMIT] if trouble is not None else None,
             "dane": f"{dane.status}: {dane.reason}" if dane is not None else None,
-            "answers": {name: self._answer(domain, held, options) for name, options in self.maps.items()},
         }
 
-    def _answer(self, domain: Domain, held: Held, options: MapSettings) -> str:
-        """What a map tells now; nothing is asked of the network for it."""
+    def _verdict(self, domain: Domain, port: int, held: Held, options: MapSettings) -> Verdict | str:
+        """What a map tells now, or why that is not known: nothing is asked of the network for it."""
         left, policy = self._keeper.upkeep.expires_in(held), held.entry.policy
         if left <= 0:
             return "none: the policy has ended, the next lookup fetches it again"
         dane = None
         if options.dane and policy.mode is Mode.ENFORCE:
-            reading = self._keeper.dane.reading(domain)
-            if reading is None:
+            reading = self._keeper.dane.reading(domain, port)
+            if reading is None or freshness(reading, self._keeper.upkeep.monotonic()) is Freshness.GONE:
                 return "not known before a lookup has read the DANE status"
             dane = reading.status, reading.reason
-        return _words(of_policy(policy, left, dane), domain, options)
+        return of_policy(policy, left, dane)
 
-    def _shown_negative(self, domain: Domain, negative: Negative) -> Answer:
-        left = negative.until - self._keeper.upkeep.monotonic()
-        answers = {name: _words(negative.verdict, domain, options) for name, options in self.maps.items()}
-        if left <= 0:
-            answers = dict.fromkeys(self.maps, "none: this is over, the next lookup asks again")
-        until = self._keeper.upkeep.wall() + left
-        return {"domain": domain, "reason": negative.verdict.reason, "until": until, "answers": answers}
+    def _answers(self, domain: Domain, verdicts: Mapping[str, Verdict | str]) -> Answer:
+        """Each map's answer in words, and its reply as Postfix gets it, null where that is not known."""
+        answers, replies = {}, {}
+        for name, verdict in verdicts.items():
+            tlsrpt = self.maps[name].tlsrpt
+            answers[name] = _words(verdict, domain, tlsrpt)
+            replies[name] = reply_text(verdict, domain, tlsrpt) if isinstance(verdict, Verdict) else None
+        return {"answers": answers, "replies": replies}
 
     async def _stats(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         held = list(self._keeper.held.values())
@@ -224,10 +233,12 @@ class Operations:
         return ("taken", "") if await told.get() else ("kept", "a fetch as new is held")
 
 
-def _words(verdict: Verdict, domain: Domain, options: MapSettings) -> str:
+def _words(verdict: Verdict | str, domain: Domain, tlsrpt: bool) -> str:
+    if isinstance(verdict, str):
+        return verdict
     if verdict.kind is Kind.NOTFOUND:
         return f"NOTFOUND ({verdict.reason})"
-    return answer_text(verdict, domain, options.tlsrpt)
+    return answer_text(verdict, domain, tlsrpt)
 
 
 def _domain(value: object) -> Domain:

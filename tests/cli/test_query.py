@@ -10,8 +10,9 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ import pytest
 from postfix_mtasts.cli import explain, query
 from postfix_mtasts.cli.inquiry import Inquiry, inquire
 from postfix_mtasts.cli.main import main
+from postfix_mtasts.cli.text import json_line
 from postfix_mtasts.core.dnsdata import DnsAnswer, Mx, Tlsa
 from postfix_mtasts.core.outcome import Note, ResultType, Stage
 from postfix_mtasts.errors import DnsError, FetchError
 from postfix_mtasts.resolving.sources import Sources, Transfer
 from postfix_mtasts.settings import LookupSettings, MapSettings
+from tests.support.control import FakeControl
 from tests.support.dnsserver import DnsServer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -203,7 +206,7 @@ def test_hostile_text_comes_out_quoted(title: str, world: World) -> None:
     """Neither a terminal code nor a line of its own, and no more than a field's worth of it."""
     inquiry = ask(world, dane=True)
     told = list(explain.lines(inquiry, LookupSettings(), colour=False))
-    for line in [*told, explain.answer_line(inquiry), query.json_line(inquiry)]:
+    for line in [*told, explain.answer_line(inquiry), json_line(query._shape(inquiry, None))]:
         assert re.fullmatch(r"[ -~]*", line)
     assert max(map(len, told)) <= explain.WIDTH
     assert len("".join(told)) < 5_000
@@ -221,7 +224,9 @@ def test_a_hostile_key_comes_out_quoted(key: str) -> None:
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs `query` on a World; returns the exit code."""
     config = tmp_path / "config.yml"
-    config.write_text("maps: {first: {}, dane: {dane: true}, report: {tlsrpt: true}}\n")
+    config.write_text(
+        f"maps: {{first: {{}}, dane: {{dane: true}}, report: {{tlsrpt: true}}}}\ncache: {{directory: {tmp_path}}}\n"
+    )
 
     def run(world: World, *words: str) -> int:
         monkeypatch.setattr(query, "make_sources", lambda settings: world.sources())
@@ -378,6 +383,7 @@ def test_json_of_a_policy(command: Any, capsys: pytest.CaptureFixture[str]) -> N
                 },
             ],
         },
+        "daemon": None,
     }
 
 
@@ -402,6 +408,7 @@ def test_json_of_a_failure(command: Any, capsys: pytest.CaptureFixture[str]) -> 
         "policy": None,
         "result_type": "sts-policy-fetch-error",
         "dane": None,
+        "daemon": None,
     }
 
 
@@ -473,3 +480,194 @@ def test_a_missing_ca_file_exits_78(tmp_path: Path, capsys: pytest.CaptureFixtur
     config.write_text(f"fetch: {{ca_file: {tmp_path}/none.pem}}\n")
     assert main(["query", "--config", str(config), "example.com"]) == 78
     assert "fetch.ca_file: " in capsys.readouterr().err
+
+
+TEXT = POLICY.decode().replace("\r\n", "\n").rstrip("\n")
+
+
+def held(reply: str | None = f"OK {SECURE}", **changes: Any) -> dict[str, Any]:
+    """What the daemon shows of a policy; just as it is published, unless *changes* say so."""
+    shown = {"domain": "example.com", "record_id": "20260101", "policy": TEXT, "age": 7_200.0, "left": 597_600.0}
+    return shown | {"replies": {"first": reply, "dane": reply}} | changes
+
+
+def without(left: float = 240.0, reply: str | None = "NOTFOUND", reason: str = "there is no record") -> dict[str, Any]:
+    return {"domain": "example.com", "reason": reason, "left": left, "replies": {"first": reply, "dane": reply}}
+
+
+CHANGED = held("OK secure match=old.example.com servername=hostname", record_id="1", policy="mx: old.example.com")
+HOLDINGS: list[tuple[str, World, list[dict[str, Any]], str, list[str], str]] = [
+    (
+        "just as it is published",
+        World(),
+        [held()],
+        "answers alike; holds id 20260101, fetched 2.0h ago, ends in 6.9d",
+        [],
+        "",
+    ),
+    (
+        "a policy that has changed since",
+        World(),
+        [CHANGED],
+        "DIFFERS in answer, record id, policy; answers OK secure match=old.example.com servername=hostname; "
+        "holds id 1, fetched 2.0h ago, ends in 6.9d",
+        ["answer", "record id", "policy"],
+        "The domain has changed it since.",
+    ),
+    (
+        "a new id for the same policy",
+        World(),
+        [held(record_id="1")],
+        "DIFFERS in record id; answers alike; holds id 1, fetched 2.0h ago, ends in 6.9d",
+        ["record id"],
+        "-> `postfix-mtasts cache refresh example.com`",
+    ),
+    (
+        "a policy that cannot be fetched now",
+        World(body=REDIRECT),
+        [held()],
+        f"DIFFERS in answer, policy; answers OK {SECURE}; holds id 20260101, fetched 2.0h ago, ends in 6.9d",
+        ["answer", "policy"],
+        "stays in force until it ends",
+    ),
+    (
+        "a policy that has ended",
+        World(),
+        [held(None, left=-5.0)],
+        "no answer is ready; holds id 20260101, fetched 2.0h ago, has ended",
+        [],
+        "",
+    ),
+    (
+        "no policy where there is one now",
+        World(),
+        [without()],
+        "DIFFERS in answer, policy; answers NOTFOUND; holds no policy, for 4.0m more (there is no record)",
+        ["answer", "policy"],
+        "The domain has a policy now.",
+    ),
+    (
+        "no policy, and there is none",
+        World(txt=()),
+        [without()],
+        "answers alike; holds no policy, for 4.0m more (there is no record)",
+        [],
+        "",
+    ),
+    (
+        "no policy, and that is over",
+        World(txt=()),
+        [without(-1.0, None)],
+        "no answer is ready; holds no policy, for 0s more (there is no record)",
+        [],
+        "",
+    ),
+    ("nothing", World(), [], "holds nothing, the next lookup asks", [], ""),
+]
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The daemon beside `command`: what it shows of any domain."""
+    shown: list[dict[str, Any]] = []
+    with FakeControl(tmp_path, lambda request: shown):
+        yield shown
+
+
+@pytest.mark.parametrize(
+    ("title", "world", "shown", "line", "differs", "meaning"), HOLDINGS, ids=[case[0] for case in HOLDINGS]
+)
+def test_what_the_daemon_holds(
+    title: str,
+    world: World,
+    shown: list[dict[str, Any]],
+    line: str,
+    differs: list[str],
+    meaning: str,
+    beside: list[dict[str, Any]],
+    command: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Below the answer, in JSON and in --explain; a difference is marked, and the exit code is the fresh answer's."""
+    beside += shown
+    code = command(world, "example.com")
+    assert capsys.readouterr().out.splitlines()[1:] == [f"  daemon: {line}"]
+    assert command(world, "--json", "example.com") == code
+    told = json.loads(capsys.readouterr().out)["daemon"]
+    assert (told["differs"], told["problem"]) == (differs, None)
+    assert command(world, "--explain", "example.com") == code
+    explained = capsys.readouterr().out
+    block = explained[explained.index("\ndaemon ") + 1 :]
+    assert max(map(len, block.splitlines())) <= explain.WIDTH
+    words = " ".join(block.split())
+    mark = "no" if differs else "ok" if shown else "--"
+    assert words.startswith(f"daemon {mark} {line.split(';')[0]}")
+    assert meaning in words
+    assert meaning or "->" not in words
+
+
+def test_json_of_what_the_daemon_holds(
+    beside: list[dict[str, Any]], command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The documented shape."""
+    beside.append(CHANGED)
+    command(World(), "--json", "example.com")
+    assert json.loads(capsys.readouterr().out)["daemon"] == {
+        "answer": "OK secure match=old.example.com servername=hostname",
+        "differs": ["answer", "record id", "policy"],
+        "problem": None,
+        "record_id": "1",
+        "age": 7_200.0,
+        "left": 597_600.0,
+        "reason": None,
+    }
+
+
+def test_what_the_daemon_holds_comes_out_quoted(
+    beside: list[dict[str, Any]], command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reason is anybody's text, and so is a policy."""
+    for shown in (held(f"OK {EVIL}", record_id=EVIL, policy=EVIL), without(reason=EVIL, reply=f"TEMP {EVIL[:99]}")):
+        beside[:] = [shown]
+        for words in ([], ["--json"], ["--explain"]):
+            command(World(), *words, "example.com")
+            assert re.fullmatch(r"[ -~\n]*", capsys.readouterr().out)
+
+
+def test_the_daemon_is_asked_for_the_domain_and_port(tmp_path: Path, command: Any) -> None:
+    """In A-labels, since DANE has a status for each port; a key that is no domain is not asked about."""
+    with FakeControl(tmp_path, lambda request: []) as control:
+        command(World(), "B\u00fccher.example.com:587", "localhost", "[mx.example.com]")
+    assert control.requests == [{"do": "show", "domain": "xn--bcher-kva.example.com", "port": 587}]
+
+
+def test_a_daemon_that_stands_still_costs_its_answer_only(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One deadline for all domains; --explain and --json say so."""
+    monkeypatch.setattr("postfix_mtasts.cli.holding.PATIENCE", 0.1)
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "control"))
+        deaf.listen()
+        assert command(World(), "example.com") == 0
+        assert capsys.readouterr().out == f"example.com: OK {SECURE}\n"
+        assert command(World(), "--explain", "example.com", "example.org") == 0
+        words = " ".join(capsys.readouterr().out.split())
+        assert words.count("daemon -- cannot be asked: the daemon does not answer on its control socket") == 2
+        asked = 0
+        deaf.settimeout(0.01)
+        with suppress(TimeoutError):
+            while True:
+                deaf.accept()[0].close()
+                asked += 1
+    assert asked == 2, "once by each command"
+
+
+@pytest.mark.parametrize("answer", [{"error": "no such request"}, {}], ids=["refused", "an answer without a word"])
+def test_another_version_of_the_daemon_does_no_harm(
+    answer: dict[str, Any], tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """During an upgrade the command may be newer than the daemon."""
+    with FakeControl(tmp_path, lambda request: [answer]):
+        assert command(World(), "example.com") == 0
+    assert capsys.readouterr().out.startswith(f"example.com: OK {SECURE}\n")

@@ -45,3 +45,34 @@ def test_with_and_without_a_daemon(internet: Internet, tmp_path: Path) -> None:
         commands(daemon, names[0])
     exported = commands(daemon, names[1])
     assert {json.loads(line)["domain"] for line in exported.splitlines()} == set(names)
+
+
+def test_query_marks_where_the_daemon_differs(internet: Internet, tmp_path: Path) -> None:
+    """A policy changed at its host: the daemon's stays in force until it is fetched again, and `query` says so."""
+    name = "changed.cache.test"
+    internet.publish(name, policy("old.example.net"))
+    daemon = Daemon(tmp_path, internet.config())
+
+    def query(*options: str) -> str:
+        command = [sys.executable, "-m", "postfix_mtasts", "query", "--config", str(daemon.config_file), *options, name]
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    old, new = (f"OK secure match={mx}.example.net servername=hostname" for mx in ("old", "new"))
+    with daemon:
+        assert query() == f"{name}: {old}\n  daemon: holds nothing, the next lookup asks\n"
+        assert daemon.ask("postfix", name) == old
+        assert query().startswith(f"{name}: {old}\n  daemon: answers alike; holds id 1, fetched ")
+        internet.publish(name, policy("new.example.net"), records=["v=STSv1; id=2;"])
+        assert query().startswith(
+            f"{name}: {new}\n  daemon: DIFFERS in answer, record id, policy; answers {old}; holds id 1, fetched "
+        )
+        told = json.loads(query("--json"))
+        assert (told["answer"], told["daemon"]["answer"]) == (new, old)
+        assert (told["daemon"]["record_id"], told["daemon"]["differs"]) == ("1", ["answer", "record id", "policy"])
+        assert "The domain has changed it since." in " ".join(query("--explain").split())
+        assert daemon.ask("postfix", name) == old, "asking changed nothing"
+        assert cache(daemon, "refresh", name).returncode == 0
+        assert query().startswith(f"{name}: {new}\n  daemon: answers alike; holds id 2, fetched ")
+    assert query() == f"{name}: {new}\n"
