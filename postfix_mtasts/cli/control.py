@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from ..configfile import Loaded
 from ..daemon.directory import CONTROL, store_directory
 from ..daemon.listeners import short
 from ..errors import InputError, StoreError
+from .text import shown
 
 Answer: TypeAlias = dict[str, Any]
 Ask: TypeAlias = Callable[[Answer], Iterator[Answer]]  # a request's answers, as they come. Raises: InputError
@@ -27,6 +29,8 @@ Ask: TypeAlias = Callable[[Answer], Iterator[Answer]]  # a request's answers, as
 def connected(loaded: Loaded) -> Iterator[Ask]:
     """Who answers. Raises: StoreBusyError, StoreError."""
     directory = store_directory(loaded)
+    if not (directory / CONTROL).exists():
+        import_module(".alone", __package__)  # while root, who can read it for certain
     _become_owner(directory)
     sock = _connect(directory)
     if sock is not None:
@@ -48,7 +52,7 @@ def ask_daemon(loaded: Loaded, request: Answer, seconds: float) -> list[Answer] 
         with sock:
             return list(_remote(sock, request))
     except InputError as error:
-        raise StoreError(f"the daemon refuses: {error}") from None
+        raise StoreError(f"the daemon refuses: {shown(str(error))}") from None
 
 
 def _become_owner(directory: Path) -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,5 +46,5 @@ class FakeControl:
             with client, client.makefile("rb") as lines, suppress(OSError):  # a command may have heard enough
                 for line in lines:
                     self.requests.append(json.loads(line))
-                    for answer in [*self._answers(self.requests[-1]), {"done": True}]:
+                    for answer in chain(self._answers(self.requests[-1]), [{"done": True}]):
                         client.sendall(json.dumps(answer).encode() + b"\n")
