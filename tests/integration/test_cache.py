@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.support.daemon import ENVIRONMENT, Daemon
 from tests.support.internet import Internet, Site, policy
+
+OWNER = 4711  # uid and gid of nobody in particular
 
 
 def cache(daemon: Daemon, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -76,3 +81,21 @@ def test_query_marks_where_the_daemon_differs(internet: Internet, tmp_path: Path
         assert cache(daemon, "refresh", name).returncode == 0
         assert query().startswith(f"{name}: {new}\n  daemon: answers alike; holds id 2, fetched ")
     assert query() == f"{name}: {new}\n"
+
+
+def test_what_root_writes_belongs_to_the_owner_of_the_directory() -> None:
+    """The daemon runs as that user, and could use nothing else."""
+    with TemporaryDirectory() as name:  # pytest's own directories are root's alone
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "store").mkdir(mode=0o700)
+        os.chown(directory / "store", OWNER, OWNER)
+        row = {"domain": "example.com", "record_id": "1", "fetched_at": time.time(), "used_at": 0.0}
+        row |= {"policy": policy("mx.example.net").decode()}
+        daemon = Daemon(directory, {})
+        assert cache(daemon, "import", stdin=json.dumps(row)).stdout.startswith("1 taken")
+        assert {path.name: path.stat().st_uid for path in (directory / "store").iterdir()} == {
+            "cache.db": OWNER,
+            "lock": OWNER,
+        }
+        assert cache(daemon, "list").returncode == 0
