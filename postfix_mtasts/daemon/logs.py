@@ -12,10 +12,13 @@ import logging
 import os
 import sys
 import time
+from traceback import format_tb
 
 from ..core.quoting import KV, LIMIT, escape
 from ..settings import LogSettings
 
+TRACEBACK = 12  # places of one, the last
+_OURS = __name__.partition(".")[0]
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
@@ -25,7 +28,10 @@ class _Text(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        text = _whole(record)
+        event, fields = _parts(record)
+        text = f"{event} {KV(**fields)}" if fields else event
+        if traceback := _traceback(record):
+            text += ' traceback="' + escape(traceback).replace('"', r"\"") + '"'
         if self._journal:
             return f"<{_PRIORITY.get(record.levelno, 6)}>{text}"
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -34,24 +40,35 @@ class _Text(logging.Formatter):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {"time": round(record.created, 3), "level": record.levelname.lower()}
-        fields = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
-        if isinstance(fields, KV):
-            line["event"] = record.msg.removesuffix(" %s")
-            for name, value in fields.fields.items():
-                plain = isinstance(value, (int, float, bool)) or value is None
-                line[name] = value if plain else str(value)[:LIMIT]
-        else:
-            line["event"] = _whole(record)
-        return json.dumps(line)
+        event, fields = _parts(record)
+        line: dict[str, object] = {"time": round(record.created, 3), "level": record.levelname.lower(), "event": event}
+        for name, value in fields.items():
+            plain = isinstance(value, (int, float, bool)) or value is None
+            line[name] = value if plain else str(value)[:LIMIT]
+        if traceback := _traceback(record):
+            line["traceback"] = traceback
+        return json.dumps(line).replace("\x7f", "\\u007f")  # the one control character that json leaves as it is
 
 
-def _whole(record: logging.LogRecord) -> str:
-    """The line's text; a traceback, which only a bug of ours brings, is put on the same line."""
-    text = record.getMessage()
-    if record.exc_info:
-        text += " traceback=" + json.dumps(logging.Formatter().formatException(record.exc_info))
-    return text if text.isascii() and text.isprintable() else escape(text)
+def _parts(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
+    """Event and fields; what a library has to say becomes fields of an event of ours."""
+    given = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
+    if record.name.partition(".")[0] != _OURS:
+        event, given = "library-message %s", KV(name=record.name, message=record.getMessage())
+    elif isinstance(given, KV):
+        event = str(record.msg)
+    else:
+        return escape(record.getMessage()), {}
+    return event.removesuffix(" %s"), given.fields
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    """Which only a bug brings: the places, and the error's words as far as a field takes them."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return ""
+    places = "".join(format_tb(error.__traceback__, -TRACEBACK))
+    return f"{places}{type(error).__name__}: {error}"[: len(places) + LIMIT]
 
 
 def configure(settings: LogSettings) -> None:
@@ -61,7 +78,7 @@ def configure(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger(__package__.partition(".")[0]).setLevel(settings.level.upper())
+    logging.getLogger(_OURS).setLevel(settings.level.upper())
 
 
 def _is_journal() -> bool:
