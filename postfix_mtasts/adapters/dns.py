@@ -150,9 +150,12 @@ class DnsClient:
         """The resolvers in use and where they come from, for people."""
         return ", ".join(self.servers) + ("" if self._fixed else f" (from {self._resolv_conf.path})")
 
-    def txt(self, name: str) -> DnsAnswer[bytes]:
-        """Each record's strings joined. Raises: DnsError, as do all below."""
-        return self._ask(name, _TXT)
+    def txt(self, name: str, spent: float = 0.0) -> DnsAnswer[bytes]:
+        """Each record's strings joined; *spent* seconds of the timeout, up to half of it, are over already.
+
+        Raises: DnsError, as do all below.
+        """
+        return self._ask(name, _TXT, spent)
 
     def a(self, name: str) -> DnsAnswer[str]:
         return self._ask(name, _A)
@@ -185,9 +188,9 @@ class DnsClient:
         self._count_answer(_TXT, answer)
         return answer
 
-    def _ask(self, name: str, rdtype: _Type[T]) -> DnsAnswer[T]:
+    def _ask(self, name: str, rdtype: _Type[T], spent: float = 0.0) -> DnsAnswer[T]:
         wanted = _absolute(name)
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout - min(spent, self._timeout / 2)
         patience = self._timeout / max(FIRST_TRY, len(self.servers))
         servers, faults = list(self.servers), dict[str, _Fault]()
         while servers and time.monotonic() < deadline:

@@ -15,7 +15,7 @@ import socket
 from pathlib import Path
 
 from ..core.quoting import KV
-from ..errors import InputError, ListenError
+from ..errors import InputError
 from .directory import CONTROL
 from .listeners import short
 from .operations import Operations
@@ -35,7 +35,10 @@ class ControlServer:
         self._clients: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """A socket left behind is replaced: the store's lock says that nobody else runs. Raises: ListenError."""
+        """A socket left behind is replaced: the store's lock says that nobody else runs.
+
+        Where none can be made, on a full disk, mail goes on and commands have to wait.
+        """
         sock = socket.socket(socket.AF_UNIX)
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -50,7 +53,7 @@ class ControlServer:
             self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=LINE_LIMIT)
         except OSError as error:
             sock.close()
-            raise ListenError(f"{self._path}: {error.strerror or error}") from None
+            log.error("control-unavailable %s", KV(path=self._path, reason=error.strerror or error))
 
     def close(self) -> None:
         if self._server is None:

@@ -41,13 +41,13 @@ class DaneKeeper:
     def reading(self, domain: Domain, port: int = 25) -> DaneReading | None:
         return self._readings.get((domain, port))
 
-    def known(self, hop: NextHop) -> tuple[DaneReading, float] | Flight:
-        """The status of *hop* and for how many seconds it stands, or the flight that reads it."""
+    def known(self, hop: NextHop, after: Flight | None = None) -> tuple[DaneReading, float] | Flight:
+        """The status of *hop* and for how many seconds it stands, or the flight that reads it, *after* another."""
         place, now = (hop.domain, port_number(hop.port)), self._monotonic()
         reading = self._readings.get(place)
         fresh = rules.freshness(reading, now) if reading is not None else Freshness.GONE
         if reading is None or fresh is Freshness.GONE:
-            return self.flights.get(place) or self._take_off(place)
+            return self.flights.get(place) or self._take_off(place, after)
         if fresh is Freshness.STALE and place not in self.flights:
             self._take_off(place)
         return reading, max(0.0, reading.fresh_until - now)
@@ -63,9 +63,9 @@ class DaneKeeper:
         for flight in list(self.flights.values()):
             flight.tell_late(verdict)
 
-    def _take_off(self, place: Place) -> Flight:
+    def _take_off(self, place: Place, after: Flight | None = None) -> Flight:
         domain, port = place
-        flight = self.flights.take_off(place, domain, self._monotonic(), self.wait)
+        flight = self.flights.take_off(place, domain, self._monotonic(), self.wait, after)
         job = {"job": "dane", "domain": domain, "port": port}
         self._jobs.submit(job, lambda answer: self._land(place, flight, answer))
         return flight
@@ -84,12 +84,17 @@ class DaneKeeper:
             if old is not None:
                 self._changed()
             log.info("dane-status %s", KV(domain=place[0], port=place[1], status=new.status, reason=new.reason))
+            if new.status is DaneStatus.UNKNOWN:
+                log.warning("temp %s", KV(domain=place[0], reason=new.reason))
             if new.status is DaneStatus.USABLE and (missing := rules.without_tlsa(facts)):
                 log.info("dane-partial %s", KV(domain=place[0], without_tlsa=",".join(missing)))
 
 
 def _late(flight: Flight) -> None:
-    flight.tell_late(Verdict(Kind.TEMP, f"the DANE status of {flight.domain} is still being read", 0.0))
+    reason = f"the DANE status of {flight.domain} is still being read"
+    if flight.lookups:
+        log.warning("temp %s", KV(domain=flight.domain, reason=reason))
+    flight.tell_late(Verdict(Kind.TEMP, reason, 0.0))
 
 
 @functools.lru_cache(maxsize=256)

@@ -82,10 +82,13 @@ class Flights(dict[Key, Flight]):
         self._late = late
         self._looking = False
 
-    def take_off(self, key: Key, domain: Domain, now: float, wait: float) -> Flight:
-        """Begin a flight at *now* (monotonic clock) that is late after *wait* seconds."""
+    def take_off(self, key: Key, domain: Domain, now: float, wait: float, after: Flight | None = None) -> Flight:
+        """Begin a flight at *now* (monotonic clock) that is late after *wait* seconds.
+
+        Where it goes on for those who waited for *after*, it is late when that would have been.
+        """
         loop = asyncio.get_running_loop()
-        flight = self[key] = Flight(domain, now, loop.time() + wait)
+        flight = self[key] = Flight(domain, now, after.late_at if after is not None else loop.time() + wait)
         if not self._looking:
             self._looking = True
             loop.call_later(LOOK_EVERY, self._look, loop)

@@ -71,27 +71,29 @@ class Keeper:
 
     # -- lookups ------------------------------------------------------------
 
-    def lookup(self, hop: NextHop, dane: bool, done: Callable[[Verdict], None], found: bool = False) -> Verdict | None:
-        """The verdict for *hop*, or None: then *done* is called with it, later, once. *found*: see Flight."""
-        known = self._known(hop, dane, found)
+    def lookup(
+        self, hop: NextHop, dane: bool, done: Callable[[Verdict], None], after: Flight | None = None
+    ) -> Verdict | None:
+        """The verdict for *hop*, or None: then *done* is called with it, later, once. *after*: what was waited for."""
+        known = self._known(hop, dane, after)
         if isinstance(known, Verdict):
             return known
 
         def told(flight: Flight) -> None:
-            verdict = flight.late or flight.verdict or self.lookup(hop, dane, done, flight.found)
+            verdict = flight.late or flight.verdict or self.lookup(hop, dane, done, flight)
             if verdict is not None:
                 done(verdict)
 
         known.lookups.append(told)
         return None
 
-    def _known(self, hop: NextHop, dane: bool, found: bool) -> Verdict | Flight:
+    def _known(self, hop: NextHop, dane: bool, after: Flight | None) -> Verdict | Flight:
         """What can be said of *hop* at once, or the flight that will tell."""
         held = self.held.get(hop.domain)
-        if held is not None and ((left := self.upkeep.left(held)) > 0 or found):
+        if held is not None and ((left := self.upkeep.left(held)) > 0 or (after is not None and after.found)):
             if self.upkeep.note_use(held):
                 self._plan(held)  # it may have been refreshed no more
-            return self._of_policy(held, min(left, self._recheck(held)), hop, dane)
+            return self._of_policy(held, min(left, self._recheck(held)), hop, dane, after)
         now = self.upkeep.monotonic()
         negative = self.negatives.get(hop.domain)
         if negative is not None and now < negative.until:
@@ -103,11 +105,11 @@ class Keeper:
             flight = self._begin(hop.domain, self._first)
         return flight.late or flight
 
-    def _of_policy(self, held: Held, lasts: float, hop: NextHop, dane: bool) -> Verdict | Flight:
+    def _of_policy(self, held: Held, lasts: float, hop: NextHop, dane: bool, after: Flight | None) -> Verdict | Flight:
         """The verdict for a policy in force; an enforced one asks on a dane map what DANE says first."""
         if not dane or held.entry.policy.mode is not Mode.ENFORCE:
             return of_policy(held.entry.policy, lasts, None)
-        known = self.dane.known(hop)
+        known = self.dane.known(hop, after)
         if isinstance(known, Flight):
             return known.late or known
         reading, fresh = known
@@ -364,6 +366,8 @@ class Keeper:
         if verdict.kind is Kind.TEMP:  # DNS failures follow on_dns_failure
             failed_at = old.failed_at if old is not None else None
         self.upkeep.tell_failure(domain, outcome)
+        if verdict.kind is Kind.TEMP and (old is None or old.verdict.kind is not Kind.TEMP):
+            log.warning("temp %s", KV(domain=domain, reason=verdict.reason))
         flight.verdict = verdict
         self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at))
 

@@ -8,6 +8,7 @@ What the probe does not understand, the worker asks in full.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from ..adapters.dns import DnsClient
@@ -44,11 +45,15 @@ class Prober:
             self._jobs.submit(job, done)
             return
 
+        begun = time.monotonic()
+
         def probed(found: Result) -> None:
             if isinstance(found, Absence):
                 self._count_dns("TXT", "nodata" if found.exists else "nxdomain", 1)
                 done({"probed": absent(name, found.exists, found.ttl)})
+            elif found is None:
+                self._jobs.submit({**job, "spent": time.monotonic() - begun}, done)
             else:
-                self._jobs.submit(job if found is None else {**job, "record": found.hex()}, done)
+                self._jobs.submit({**job, "record": found.hex()}, done)
 
         self._probe.absent(name, probed)

@@ -138,6 +138,7 @@ class Daemon:
         """Raises: ListenError."""
         self.answerer.maps = self.operations.maps = self._settings.maps
         await self._listen(self._settings)
+        await self.control.start()
         self._loop.add_signal_handler(signal.SIGTERM, self.stopped.set)
         self._loop.add_signal_handler(signal.SIGINT, self.stopped.set)
         self._loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
@@ -149,7 +150,6 @@ class Daemon:
         self._empty_frames()
         log.info("ready %s", KV(listen=" ".join(self.server.addresses), version=__version__))
         systemd.notify("READY=1")
-        await self.control.start()
 
     def _check_resolver(self) -> None:
         """DANE rests on a validating resolver that nobody stands in front of."""

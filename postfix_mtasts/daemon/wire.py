@@ -1,6 +1,7 @@
 """What the daemon and its worker processes say to each other: one JSON object a line.
 
     job     {"n": 7, "job": "discover", "domain": D, "avoid": [id, ...], "refetch_as": id or null}
+            and, where the daemon's probe asked first, "record": the answer in hex, or "spent": seconds
             {"n": 8, "job": "dane", "domain": D, "port": 25}
     answer  {"n": 7, "found": {...}} and so on, one of the outcomes' names
             {"n": 8, "dane": {...}}

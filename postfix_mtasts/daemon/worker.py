@@ -89,16 +89,13 @@ class FetchSlots:
             self._running[transfer] = time.monotonic()
 
 
-class _Told:
-    """DNS, with the answer about the record that the daemon's probe brought."""
+class _Begun:
+    """DNS, of which the daemon's probe has asked for the record: what it brought, or how long it took, counts."""
 
-    def __init__(self, dns: DnsClient, answer: DnsAnswer[bytes]) -> None:
+    def __init__(self, dns: DnsClient, txt: Callable[[str], DnsAnswer[bytes]]) -> None:
         self.a, self.aaaa = dns.a, dns.aaaa
         self.mx, self.tlsa, self.cname = dns.mx, dns.tlsa, dns.cname
-        self._answer = answer
-
-    def txt(self, name: str) -> DnsAnswer[bytes]:
-        return self._answer
+        self.txt = txt
 
 
 class Worker:
@@ -149,12 +146,14 @@ class Worker:
 
     def _discover(self, job: dict[str, Any]) -> dict[str, Any]:
         domain = parse_domain(job["domain"])
-        sources = self._sources
+        answer = None
         if (record := job.get("record")) is not None:
-            name = record_name(domain)
-            answer = self._dns.txt_from_wire(name, bytes.fromhex(record))
-            if answer is not None:
-                sources = replace(sources, dns=_Told(self._dns, answer))
+            answer = self._dns.txt_from_wire(record_name(domain), bytes.fromhex(record))
+
+        def txt(name: str) -> DnsAnswer[bytes]:
+            return answer if answer is not None else self._dns.txt(name, job.get("spent", 0.0))
+
+        sources = replace(self._sources, dns=_Begun(self._dns, txt))
         return outcome_to_json(discover(domain, sources, avoid=job["avoid"], refetch_as=job["refetch_as"]))
 
     def _resolver(self, job: dict[str, Any]) -> dict[str, Any]:

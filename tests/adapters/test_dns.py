@@ -209,6 +209,25 @@ def test_a_failure_without_question_is_heard() -> None:
         ask(server)
 
 
+def test_time_that_is_spent_counts() -> None:
+    """Of two askers for a silent name, the one whose probe waited before gives up first."""
+    ended: list[float] = []
+    with DnsServer(ONE, {ANY: "silence"}) as server:
+        client = DnsClient([server.address], 2.0)
+
+        def ask_for(spent: float) -> None:
+            with pytest.raises(DnsError):
+                client.txt(NAME, spent)
+            ended.append(spent)
+
+        askers = [threading.Thread(target=ask_for, args=(spent,)) for spent in (0.0, 1.0)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+    assert ended == [1.0, 0.0]
+
+
 def test_silence_ends_with_the_timeout() -> None:
     """And is tried again before, since UDP loses datagrams."""
     with DnsServer(ONE, {ANY: "silence"}) as server, pytest.raises(DnsError) as caught:

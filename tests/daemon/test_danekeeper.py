@@ -34,10 +34,11 @@ async def test_fresh_stale_gone(world: World) -> None:
 
 
 @in_loop
-async def test_unknown_is_temp_for_thirty_seconds(world: World) -> None:
-    """A status that cannot be had is TEMP, kept for 30 s, and then read again."""
+async def test_unknown_is_temp_for_thirty_seconds(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A status that cannot be had is TEMP, said as a warning, kept for 30 s, and then read again."""
     world.ask(dane=True)
     world.jobs.answer(dane("unknown"))
+    assert "temp domain=example.com" in caplog.text
     world.clock.advance(29)
     assert world.kinds(dane=True) == ["temp"]
     world.clock.advance(1)
@@ -73,6 +74,21 @@ async def test_a_slow_reading(world: World) -> None:
     world.jobs.answer(dane("usable"))
     assert world.kinds(dane=True) == ["dane-only"]
     assert world.jobs.count == 1
+
+
+@in_loop
+async def test_policy_and_status_share_one_wait(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Who waited for the policy nearly as long as lookup.wait does not wait as long again for the status."""
+    world.keeper.forget(D)
+    told = world.ask(dane=True)
+    await world.settle(14)
+    world.jobs.answer(world.found())
+    await world.settle()
+    assert told == []
+    assert [job["job"] for job, _ in world.jobs.open] == ["dane"]
+    await world.settle(1)
+    assert [v.kind for v in told] == ["temp"]
+    assert "temp domain=example.com" in caplog.text
 
 
 @in_loop
