@@ -65,6 +65,8 @@ class Collector:
         yield _counter("mtasts_reports", "Failed fetches told to a TLSRPT collector.", ["result"], reports)
         yield _gauge("mtasts_refresh_due", "Policies that are due for the refresher.", [], {(): now.refresh_due})
         yield _gauge("mtasts_refresh_lag_seconds", "How long the first has been due.", [], {(): now.refresh_lag})
+        failing = sum(held.trouble is not None for held in now.held)
+        yield _gauge("mtasts_refresh_failing", "Policies whose last fetch failed.", [], {(): failing})
         nearest = min((left for held in now.held if (left := now.expires_in(held)) > 0), default=None)
         if nearest is not None:
             yield _gauge("mtasts_policy_expiry_seconds", "Until the first policy ends.", [], {(): nearest})

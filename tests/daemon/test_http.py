@@ -54,6 +54,7 @@ LINES = [
     'mtasts_reports_total{result="sent"} 11.0',
     "mtasts_refresh_due 9.0",
     "mtasts_refresh_lag_seconds 10.5",
+    "mtasts_refresh_failing 0.0",
     "mtasts_policy_expiry_seconds 86400.0",
     "mtasts_connections 6.0",
     "mtasts_errors_total 8.0",
