@@ -31,7 +31,13 @@ class Answerer:
         self.maps: Mapping[str, MapSettings] = {}
 
     def answer(self, payload: bytes, later: Callable[[bytes], None]) -> bytes | None:
-        """The reply frame for a request, or None: then *later* is called with it, once."""
+        """The reply frame for a request, or None: then *later* is called with it, once. Never raises."""
+        try:
+            return self._answer(payload, later)
+        except Exception:  # noqa: BLE001 -- said in _failed
+            return self._failed(payload)
+
+    def _answer(self, payload: bytes, later: Callable[[bytes], None]) -> bytes | None:
         request = socketmap.parse_request(payload)
         settings = self.maps.get(request.map) if request is not None else None
         if request is None or settings is None:
@@ -46,12 +52,22 @@ class Answerer:
 
         def told(found: Verdict) -> None:
             self._counts.cold(time.monotonic() - begun)
-            later(self._reply(payload, request.map, settings, hop.domain, found))
+            try:
+                reply = self._reply(payload, request.map, settings, hop.domain, found)
+            except Exception:  # noqa: BLE001 -- said in _failed
+                reply = self._failed(payload)
+            later(reply)
 
         verdict = self._keeper.lookup(hop, settings.dane, told)
         if verdict is None:
             return None
         return self._reply(payload, request.map, settings, hop.domain, verdict)
+
+    def _failed(self, payload: bytes) -> bytes:
+        """An error of our own must hold up no mail, and no other lookup: it counts as a policy that cannot be had."""
+        self._counts.errors += 1
+        log.exception("internal-error %s", KV(request=payload[:300]))
+        return socketmap.notfound()
 
     def _reply(self, payload: bytes, map_name: str, settings: MapSettings, domain: Domain, verdict: Verdict) -> bytes:
         reply = reply_frame(verdict, domain, settings.tlsrpt)

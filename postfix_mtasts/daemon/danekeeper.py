@@ -73,7 +73,7 @@ class DaneKeeper:
     def _land(self, place: Place, flight: Flight, answer: dict[str, Any]) -> None:
         if self.flights.get(place) is flight:
             self._take(place, dane_from_json(answer))
-        self.flights.land(place, flight)
+        self.flights.land(flight)
 
     def _take(self, place: Place, facts: rules.DaneFacts) -> None:
         old = self._readings.pop(place, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..core.names import Domain
 from ..core.verdict import Verdict
@@ -26,6 +26,7 @@ class Flight:
         "domain",
         "done",
         "found",
+        "key",
         "landed",
         "late",
         "late_at",
@@ -35,7 +36,8 @@ class Flight:
         "void",
     )
 
-    def __init__(self, domain: Domain, began_at: float, late_at: float) -> None:
+    def __init__(self, key: Any, domain: Domain, began_at: float, late_at: float) -> None:
+        self.key = key  # of Flights
         self.domain = domain
         self.began_at = began_at  # seconds of the monotonic clock
         self.late_at = late_at  # seconds of the loop's clock: lookup.wait is over
@@ -88,16 +90,16 @@ class Flights(dict[Key, Flight]):
         Where it goes on for those who waited for *after*, it is late when that would have been.
         """
         loop = asyncio.get_running_loop()
-        flight = self[key] = Flight(domain, now, after.late_at if after is not None else loop.time() + wait)
+        flight = self[key] = Flight(key, domain, now, after.late_at if after is not None else loop.time() + wait)
         if not self._looking:
             self._looking = True
             loop.call_later(LOOK_EVERY, self._look, loop)
         return flight
 
-    def land(self, key: Key, flight: Flight) -> None:
+    def land(self, flight: Flight) -> None:
         """The work is done; *flight* may have been put out of the way before."""
-        if self.get(key) is flight:
-            del self[key]
+        if self.get(flight.key) is flight:
+            del self[flight.key]
         flight.land()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:

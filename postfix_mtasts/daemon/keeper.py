@@ -2,9 +2,9 @@
 
 It lives on the event loop. Lookups ask it (`lookup`), the refresher drives it
 (`due`), operators steer it (`refresh`, `forget`); the network is asked
-through daemon.jobs, the store through daemon.storekeeper, and what they find
-is taken in by `_apply` alone. One domain has one Flight at a time, so of two
-outcomes the one begun later wins, and forty clients cost one query.
+through daemon.jobs, the store through daemon.storekeeper; `_apply` alone takes
+in what they find. One domain has one Flight at a time: of two outcomes the one
+begun later wins, and forty clients cost one query.
 
 What is decided about time is in core.entry and upkeep, what Postfix is told
 in resolving.answering; nothing here parses a byte.
@@ -29,16 +29,19 @@ from ..core.verdict import Kind, Verdict
 from ..errors import StoreError
 from ..resolving.answering import of_failure, of_policy
 from ..settings import Settings
+from . import state
 from .counts import Counts
 from .danekeeper import DaneKeeper
 from .flights import Flight, Flights
 from .frames import Frames
 from .jobs import JobRunner
-from .state import INTERNAL_ERROR, SHUTTING_DOWN, STORE_UNREADABLE, EntryStore, Held, Negative, Negatives, Note
+from .state import EntryStore, Held, Negative, Negatives, Note
 from .upkeep import Upkeep, announce
 from .wire import read_outcome
 
 log = logging.getLogger(__name__)
+
+Done = Callable[[Verdict], None]
 
 NEVER = float("inf")
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
@@ -54,7 +57,7 @@ class Keeper:
         self.held: dict[Domain, Held] = {}
         self.flights: Flights[Domain] = Flights(self._late)
         self.negatives = Negatives(settings.cache.negative_limit)
-        self.upkeep = Upkeep(self._write)
+        self.upkeep = Upkeep(store.put)
         self.dane = DaneKeeper(jobs, self.upkeep.monotonic, frames.empty)
         self.loaded = False  # all of the store is in `held`
         self.stopping = False
@@ -71,16 +74,17 @@ class Keeper:
 
     # -- lookups ------------------------------------------------------------
 
-    def lookup(
-        self, hop: NextHop, dane: bool, done: Callable[[Verdict], None], after: Flight | None = None
-    ) -> Verdict | None:
+    def lookup(self, hop: NextHop, dane: bool, done: Done, after: Flight | None = None) -> Verdict | None:
         """The verdict for *hop*, or None: then *done* is called with it, later, once. *after*: what was waited for."""
         known = self._known(hop, dane, after)
         if isinstance(known, Verdict):
             return known
 
         def told(flight: Flight) -> None:
-            verdict = flight.late or flight.verdict or self.lookup(hop, dane, done, flight)
+            try:
+                verdict = flight.late or flight.verdict or self.lookup(hop, dane, done, flight)
+            except Exception:  # noqa: BLE001 -- it must not keep those who wait behind it from being told
+                verdict = self._bug(hop.domain)
             if verdict is not None:
                 done(verdict)
 
@@ -101,7 +105,7 @@ class Keeper:
         flight = self.flights.get(hop.domain)
         if flight is None:
             if self.stopping:
-                return SHUTTING_DOWN
+                return state.SHUTTING_DOWN
             flight = self._begin(hop.domain, self._first)
         return flight.late or flight
 
@@ -141,8 +145,7 @@ class Keeper:
 
     def forget(self, domain: Domain) -> bool:
         """Know nothing more of *domain*; whether anything was known."""
-        known = self.held.pop(domain, None) is not None
-        known = self.negatives.pop(domain) is not None or known
+        known = (self.held.pop(domain, None), self.negatives.pop(domain)) != (None, None)
         flight = self.flights.pop(domain, None)
         self._store.delete(domain)
         self._frames.empty()
@@ -196,8 +199,8 @@ class Keeper:
     def abandon(self) -> None:
         """The daemon ends: all who still wait are told so."""
         for flight in list(self.flights.values()):
-            flight.tell_late(SHUTTING_DOWN)
-        self.dane.abandon(SHUTTING_DOWN)
+            flight.tell_late(state.SHUTTING_DOWN)
+        self.dane.abandon(state.SHUTTING_DOWN)
 
     # -- flights ------------------------------------------------------------
 
@@ -220,14 +223,14 @@ class Keeper:
     def _read(self, flight: Flight, future: asyncio.Future[Entry | None], then: Callable[[Flight], None]) -> None:
         """The store, not yet loaded as a whole, was asked for one domain."""
         if flight.void:
-            self._land(flight)
+            self.flights.land(flight)
             return
         try:
             entry = future.result()
         except StoreError as error:
             log.error("store-unreadable %s", KV(domain=flight.domain, reason=error))
-            flight.verdict = STORE_UNREADABLE
-            self._land(flight)
+            flight.verdict = state.STORE_UNREADABLE
+            self.flights.land(flight)
             return
         if entry is not None:
             self.take_stored([entry])
@@ -240,7 +243,7 @@ class Keeper:
     def _first(self, flight: Flight) -> None:
         """Find out about a domain that nothing in force was known of."""
         if self._in_force(flight.domain) is not None:  # the store knew
-            self._land(flight)
+            self.flights.land(flight)
         else:
             self._discover(flight)
 
@@ -264,16 +267,12 @@ class Keeper:
         if (held is not None and held.trouble is not None) or self.negatives.failed_lately(
             flight.domain, self.upkeep.monotonic()
         ):
-            reason = "still being looked up, and the attempt before failed, so mail goes on"
-            flight.tell_late(Verdict(Kind.NOTFOUND, reason, 0.0))
+            flight.tell_late(state.FAILED_BEFORE)
             return
         reason = f"{flight.domain} is still being looked up after {self._settings.lookup.wait:g} s"
         if flight.lookups:
             log.warning("temp %s", KV(domain=flight.domain, reason=reason))
         flight.tell_late(Verdict(Kind.TEMP, reason, 0.0))
-
-    def _land(self, flight: Flight) -> None:
-        self.flights.land(flight.domain, flight)
 
     # -- outcomes -----------------------------------------------------------
 
@@ -281,18 +280,23 @@ class Keeper:
         """Take in what a flight found out; an unexpected error of our own counts as a failed fetch."""
         try:
             self._take_in(flight, answer)
-        except Exception:
-            self._counts.errors += 1
-            log.exception("internal-error %s", KV(domain=flight.domain))
+        except Exception:  # noqa: BLE001 -- said in _bug
+            bug = self._bug(flight.domain)
             if self._in_force(flight.domain) is None:
-                flight.verdict = INTERNAL_ERROR
+                flight.verdict = bug
             if not flight.done:
-                self._land(flight)
+                self.flights.land(flight)
+
+    def _bug(self, domain: Domain) -> Verdict:
+        """Count and log the exception of our own that is being handled; what Postfix is told."""
+        self._counts.errors += 1
+        log.exception("internal-error %s", KV(domain=domain))
+        return state.INTERNAL_ERROR
 
     def _take_in(self, flight: Flight, answer: dict[str, Any]) -> None:
         """Take in what a flight found out. The only place where what is held changes."""
         if flight.void:
-            self._land(flight)
+            self.flights.land(flight)
             return
         held = self.held.get(flight.domain)
         outcome = read_outcome(answer, flight.domain, held.entry.record_id if held is not None else "", self._counts)
@@ -319,7 +323,7 @@ class Keeper:
                 log.debug("record-missing %s", KV(domain=flight.domain, reason=missing.reason))
             case missing:
                 self._no_policy(flight, missing)
-        self._land(flight)
+        self.flights.land(flight)
 
     def _store_policy(self, flight: Flight, found: Found) -> None:
         wall = self.upkeep.wall()
@@ -344,7 +348,7 @@ class Keeper:
             self._take_policy(entry, flight.began_at)
             flight.found = True
         if not flight.done:
-            self._land(flight)
+            self.flights.land(flight)
 
     def _take_policy(self, entry: Entry, checked_at: float) -> None:
         old = self.held.get(entry.domain)
@@ -372,10 +376,6 @@ class Keeper:
         self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at))
 
     # -- the store ------------------------------------------------------------
-
-    def _write(self, entry: Entry) -> None:
-        """Store a changed entry; nobody waits for it, and a failure is the storekeeper's to mend."""
-        self._store.put(entry)
 
     def take_stored(self, entries: Iterable[Entry]) -> None:
         """Hold entries read from the store; what memory holds already is newer."""

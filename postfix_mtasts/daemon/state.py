@@ -18,6 +18,7 @@ from ..core.verdict import Kind, Verdict
 FAILURE_MEMORY = 86_400.0  # seconds a failed fetch is remembered, beyond failure_ttl
 SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
 STORE_UNREADABLE = Verdict(Kind.TEMP, "the policy store cannot be read", 0.0)
+FAILED_BEFORE = Verdict(Kind.NOTFOUND, "still being looked up, and the attempt before failed, so mail goes on", 0.0)
 INTERNAL_ERROR = Verdict(Kind.NOTFOUND, "an internal error, see the log", 0.0)
 
 Note: TypeAlias = tuple[float, float, Domain]  # for the refresher: when something is due, when the policy ends

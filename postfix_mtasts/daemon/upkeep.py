@@ -26,7 +26,7 @@ DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down,
 class Upkeep:
     """Time rules for Held; *write* is told of each entry that has to be stored again."""
 
-    def __init__(self, write: Callable[[Entry], None]) -> None:
+    def __init__(self, write: Callable[[Entry], object]) -> None:
         self._write = write
         self._complained_at = float("-inf")
         self.timing = Timing(0.0, 0.0, 0.0)

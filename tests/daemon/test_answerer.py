@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from postfix_mtasts.core import netstring
+from postfix_mtasts.core.names import Domain, NextHop
+from postfix_mtasts.core.verdict import Verdict
 from postfix_mtasts.daemon.answerer import NO_MAP, Answerer
 from postfix_mtasts.settings import MapSettings, Settings
 from tests.support.entries import DAY, entry
@@ -166,3 +168,34 @@ async def test_counts(world: Asked) -> None:
     world.jobs.answer(absent())
     assert world.counts.all_lookups() == {("postfix", "secure"): 1, ("postfix", "notfound"): 1}
     assert [count for bound, count in world.counts.cold_buckets() if bound in ("0.1", "0.25", "+Inf")] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+@in_loop
+async def test_an_error_of_our_own_costs_one_answer(world: Asked, cold: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """It is NOTFOUND, logged and counted, with or without a wait; and others who wait are answered."""
+    others: list[Verdict] = []
+    domain = "other.example" if cold else "example.com"
+    broken = pytest.MonkeyPatch()
+    broken.setattr("postfix_mtasts.daemon.answerer.reply_frame", lambda *_: 1 / 0)
+    replies = world.request(f"postfix {domain}")
+    if cold:
+        world.keeper.lookup(NextHop(Domain(domain), "25"), False, others.append)
+        world.jobs.answer(world.found())
+        await world.settle()
+        assert [v.kind for v in others] == ["secure"]
+    broken.undo()
+    assert replies == [netstring.encode(NOTFOUND)]
+    assert world.counts.errors == 1
+    assert "internal-error" in caplog.text
+
+
+@in_loop
+async def test_an_error_while_one_is_told_keeps_no_other_waiting(world: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two who wait meets a bug; both are answered."""
+    replies = [world.request(f"{name} other.example") for name in ("postfix-dane", "postfix")]
+    monkeypatch.setattr(world.keeper.dane, "known", lambda *_: 1 / 0)
+    world.jobs.answer(world.found())
+    await world.settle()
+    assert replies == [[netstring.encode(NOTFOUND)], [netstring.encode(SECURE)]]
+    assert world.counts.errors == 1

@@ -70,8 +70,8 @@ def test_what_has_landed_is_never_late(world: World) -> None:
     assert world.timers() == 1
     world.take_off(B, 15.0)
     assert world.timers() == 1
-    world.flights.land(A, flight)
-    world.flights.land(B, world.flights[B])
+    world.flights.land(flight)
+    world.flights.land(world.flights[B])
     assert flight.done
     assert world.after(20.0) == []
     assert world.timers() == 0
@@ -81,6 +81,6 @@ def test_a_flight_put_out_of_the_way_does_not_land_another(world: World) -> None
     """A forgotten domain's old flight may end after the new one began."""
     old = world.take_off(A, 15.0)
     new = world.take_off(A, 15.0)
-    world.flights.land(A, old)
+    world.flights.land(old)
     assert world.flights[A] is new
     assert not new.done
