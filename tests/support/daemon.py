@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -159,7 +160,9 @@ class Daemon:
 
 
 def _event(line: str) -> str:
-    """The event of a log line, which a time and a level come before."""
+    """The event of a log line, which a time and a level come before; of format text, or of JSON."""
+    if line.startswith("{"):
+        return str(json.loads(line)["event"])
     words = line.split(" ", 3)
     return words[2] if len(words) > 2 else ""
 

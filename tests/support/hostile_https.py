@@ -51,16 +51,16 @@ Reply: TypeAlias = Script  # the same, on a TLS connection that has brought a re
 class PolicyHost(Seen):
     """Listens at *address* from `with` to its end."""
 
-    def __init__(self, script: Script, address: str = "127.0.0.1") -> None:
+    def __init__(self, script: Script, address: str = "127.0.0.1", port: int = 0) -> None:
         super().__init__()
-        self._script, self._address = script, address
+        self._script, self._address, self.port = script, address, port  # port 0: any that is free
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
 
     def __enter__(self) -> Self:
         family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        self._listener = socket.create_server((self._address, 0), family=family, backlog=512)
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = socket.create_server((self._address, self.port), family=family, backlog=512)
+        self.port = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept)
         self._accepting.start()
         return self
@@ -97,7 +97,7 @@ def tls(certificate: bytes, reply: Reply, *, newest: ssl.TLSVersion | None = Non
 
     *ragged*: end without TLS's end mark. *newest*: speak no TLS version above it.
     """
-    context = _server_context(certificate, newest)
+    context = server_context(certificate, newest)
 
     def run(sock: socket.socket, seen: Seen) -> None:
         def note_name(tls_sock: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
@@ -235,7 +235,7 @@ def chunked(*pieces: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
-def _server_context(certificate: bytes, newest: ssl.TLSVersion | None) -> ssl.SSLContext:
+def server_context(certificate: bytes, newest: ssl.TLSVersion | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as file:  # ssl reads certificates from files only
         file.write(certificate)
