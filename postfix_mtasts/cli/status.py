@@ -76,7 +76,7 @@ def _itself(status: Answer) -> Iterator[tuple[str, str, str]]:
     faults = "; ".join(map(quote, status["faults"]))
     yield "postfix-mtasts", f"{status['version']}, process {status['pid']}", "bold"
     yield "up", f"{span(status['uptime'])}, since {when(status['started_at'])}", ""
-    if not status["loaded"]:
+    if not status["loaded"] and not faults:
         yield "health", "well, but the stored policies are still being read", "yellow"
     else:
         yield "health", faults or "well", "bold red" if faults else "green"

@@ -146,6 +146,11 @@ LINES: list[tuple[str, dict[str, Any], list[str]]] = [
         ],
     ),
     ("what is not well", {"faults": ["the disk is full", "it is late"]}, ['"the disk is full"; "it is late"']),
+    (
+        "what is not well from the start",
+        FRESH | {"faults": ["the disk is full"]},
+        ['health          "the disk is full"'],
+    ),
     ("errors of its own", {"errors": 2}, ["own errors    2: see the log, internal-error"]),
     (
         "lookups slower than any bound",
