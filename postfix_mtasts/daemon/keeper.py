@@ -42,7 +42,6 @@ from .wire import read_outcome
 log = logging.getLogger(__name__)
 
 Done = Callable[[Verdict], None]
-
 NEVER = float("inf")
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
 
