@@ -199,3 +199,42 @@ async def test_an_error_while_one_is_told_keeps_no_other_waiting(world: Asked, m
     await world.settle()
     assert replies == [[netstring.encode(NOTFOUND)], [netstring.encode(SECURE)]]
     assert world.counts.errors == 1
+
+
+KINDS = [
+    ("a policy in force", "postfix example.com", True),
+    ("the same in other words", "postfix EXAMPLE.com.:smtp", True),
+    ("the same with STS attributes", "postfix-tlsrpt example.com", True),
+    ("a domain left to DANE", "postfix-dane example.com", True),
+    ("a policy that is being tested", "postfix testing.example", True),
+    ("a domain without a policy", "postfix none.example", True),
+    ("a domain whose policy cannot be had", "postfix failed.example", True),
+    ("a parent domain", "postfix .example.com", True),
+    ("an address", "postfix 192.0.2.1", True),
+    ("a bracketed host", "postfix [mx.example.com]:25", True),
+    ("one label", "postfix localhost", True),
+    ("what is no domain", "postfix a..b", True),
+    ("an overlong key", f"postfix {'a' * 400}", False),
+    ("an unknown map", "nomap example.com", False),
+    ("no map", "example.com", False),
+]
+
+
+@pytest.mark.parametrize(("title", "payload", "framed"), KINDS, ids=[kind[0] for kind in KINDS])
+@in_loop
+async def test_the_short_way_gives_the_same_bytes(world: Asked, title: str, payload: str, framed: bool) -> None:
+    """A ready frame is what parsing gives, and every answer that may be repeated has one."""
+    world.answerer.maps = {**world.answerer.maps, "postfix-tlsrpt": MapSettings(tlsrpt=True)}
+    world.hold(entry("testing.example", mode="testing"))
+    for domain, answer in (("none.example", absent()), ("failed.example", failed())):
+        world.request(f"postfix {domain}")
+        world.jobs.answer(answer)
+    world.request("postfix-dane example.com")
+    world.jobs.answer(dane("usable"))
+    world.frames.empty()
+    slow = world.answerer.answer(payload.encode(), lambda frame: None)
+    assert slow is not None
+    ready = world.frames.ready.get(netstring.encode(payload.encode()))
+    assert (ready is not None) == framed
+    if ready is not None:
+        assert ready[0] == slow == world.answerer.answer(payload.encode(), lambda frame: None)
