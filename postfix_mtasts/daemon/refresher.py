@@ -25,7 +25,7 @@ from .state import Note
 log = logging.getLogger(__name__)
 
 AT_ONCE = 48  # refreshes under way; more than a few only where hosts hang
-PER_SECOND = 80.0  # refreshes begun; a million policies a day are 12
+PER_SECOND = 60  # refreshes begun; a million policies a day are 12
 HEARTBEAT = 1.0  # seconds between two signs of life with nothing to do
 AFTER_ERROR = 3_600.0  # seconds until a domain that met an error of our own is looked at again
 COUNTED = 10_000  # domains overdue that `overdue` looks at
