@@ -63,6 +63,7 @@ _TLS_WORDS = {  # OpenSSL's reasons, by what brings them about
     "UNSUPPORTED_PROTOCOL": _OLD_TLS,
     "TLSV1_ALERT_PROTOCOL_VERSION": _OLD_TLS,
     "TLSV1_UNRECOGNIZED_NAME": "the host refuses the name",
+    "UNEXPECTED_EOF_WHILE_READING": "the connection broke off",  # Python 3.11.2 has no SSLEOFError for it
 }
 
 
@@ -191,6 +192,8 @@ def make_context(ca_file: str | None) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     context.check_hostname = True
     context.hostname_checks_common_name = False
+    # Python 3.11.2 (Debian 12) sets this: anybody on the way could then end a body that has no length.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     # What is in the trust store is trusted, a root or not. No VERIFY_X509_STRICT, which Python 3.13
     # would have by default: it refuses certificates in use that browsers take.
     context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
