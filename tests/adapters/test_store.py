@@ -42,7 +42,7 @@ def test_an_entry_is_read_as_it_was_written(mode: str) -> None:
     assert decode("example.com", encode(written)) == written
 
 
-extra = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=60)
+extra = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\r\n"), max_size=60)
 
 
 @given(extra, st.floats(0, 1e11), st.from_regex(r"[A-Za-z0-9]{1,32}", fullmatch=True))

@@ -205,7 +205,9 @@ def test_what_show_prints_loads_to_the_same_settings(
     st.fixed_dictionaries(
         {
             "maps": st.dictionaries(
-                st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=1, max_size=4),
+                st.text(
+                    st.characters(max_codepoint=127, whitelist_categories=["L", "N", "P", "S"]), min_size=1, max_size=4
+                ),
                 st.just({"dane": True}),
                 min_size=1,
                 max_size=3,
