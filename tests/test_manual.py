@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+import postfix_mtasts
 from postfix_mtasts.configfile import SIZE_LIMIT
 from postfix_mtasts.configvalues import duration_text
 from postfix_mtasts.settings import DEFAULT_CONFIG_FILE, MapSettings, Settings
 
 MAN = Path(__file__).parents[1] / "man"
+PACKAGE = Path(postfix_mtasts.__file__).parent  # here, or where Debian installed it
 PAGES = ["postfix-mtasts.8", "postfix-mtasts.yml.5"]
 
 
@@ -153,7 +155,7 @@ def test_a_page_renders_without_a_warning(name: str) -> None:
 
 def test_every_event_of_the_log_is_explained() -> None:
     """An administrator who greps the manual for an event of the log finds it, with the level it has."""
-    source = "\n".join(path.read_text() for path in (MAN.parent / "postfix_mtasts").rglob("*.py"))
+    source = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     logged = set(re.findall(r'log\.(?:info|warning|error)\("([a-z-]+)(?: %s)?"', source))
     logged |= set(re.findall(r'"([a-z]+(?:-[a-z]+)+) %s"', source))
     explained = set(re.findall(r"^\.B ([a-z-]+)\n\((?:info|warning|error)\)", page("postfix-mtasts.8"), re.MULTILINE))
@@ -163,7 +165,7 @@ def test_every_event_of_the_log_is_explained() -> None:
 
 def test_every_metric_is_explained() -> None:
     """The names of SPEC's metrics, as the daemon exports them."""
-    names = set(re.findall(r'"(mtasts_[a-z_]+)"', (MAN.parent / "postfix_mtasts/daemon/metrics.py").read_text()))
+    names = set(re.findall(r'"(mtasts_[a-z_]+)"', (PACKAGE / "daemon/metrics.py").read_text()))
     text = page("postfix-mtasts.8")
     assert names
     assert [name for name in names if f".B {name}" not in text] == []

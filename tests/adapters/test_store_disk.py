@@ -267,7 +267,9 @@ def test_a_directory_of_someone_else_is_refused(directory: Path, monkeypatch: py
         DiskStore(directory)
 
 
-def test_a_directory_that_cannot_be_used_is_named(directory: Path, tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_used_is_named(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file in its place, a file in its path, a lock that is none, a name that diskcache would change."""
     directory.touch()
     with pytest.raises(StoreError, match=f"{directory}: not a directory"):
@@ -277,6 +279,7 @@ def test_a_directory_that_cannot_be_used_is_named(directory: Path, tmp_path: Pat
     (tmp_path / "other" / "lock").mkdir(parents=True)
     with pytest.raises(StoreError, match="other: Is a directory"):
         DiskStore(tmp_path / "other")
+    monkeypatch.setenv("HOME", "/elsewhere")
     with pytest.raises(StoreError, match="choose a path without"):
         DiskStore(tmp_path / "$HOME")
 

@@ -120,14 +120,17 @@ def tls(certificate: bytes, reply: Reply, *, newest: ssl.TLSVersion | None = Non
 
 
 def hangs(sock: socket.socket, seen: Seen) -> None:
-    """Say nothing until the test is over; a script and a reply."""
+    """Say nothing from the client's first word until the test is over; a script and a reply."""
+    if not isinstance(sock, ssl.SSLSocket):
+        sock.recv(1, socket.MSG_PEEK)
     seen.reached.set()
     seen.over.wait()
 
 
 def resets(sock: socket.socket, seen: Seen) -> None:
     """Break the connection off with a reset once the client has spoken; a script and a reply."""
-    sock.recv(1)  # else the reset may come while the client still connects
+    if not isinstance(sock, ssl.SSLSocket):  # over TLS it has: the request is read
+        sock.recv(1)  # else the reset may come while the client still connects
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
