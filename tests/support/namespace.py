@@ -7,7 +7,8 @@ Inside, all of 127.0.0.0/8 and ::1 is there and nothing else; ports 25, 53 and
 running dies with it. Nothing of the machine is changed.
 
 Making namespaces takes root: for an ordinary user the command runs where it
-is, and tests/integration leaves itself out.
+is, and tests/integration leaves itself out. What must be fetched from Debian's
+mirror is fetched by a command that `outside` leads back.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 
 MARK = "MTASTS_TESTS_NAMESPACE"  # in the environment of what runs inside
 _SETUP = "--set-up"
+_OUTSIDE = "MTASTS_TESTS_OUTSIDE"  # file descriptors of the namespaces that these were made from: net,mnt
 
 RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:1 trust-ad edns0\n"
 
@@ -28,12 +30,27 @@ def inside() -> bool:
     return MARK in os.environ
 
 
+def outside_fds() -> tuple[int, ...]:
+    """The descriptors that a command of `outside` needs (pass_fds)."""
+    return tuple(int(fd) for fd in os.environ[_OUTSIDE].split(","))
+
+
+def outside() -> list[str]:
+    """What comes before a command that is to see the machine's network and files, as before `main`."""
+    net, mnt = outside_fds()
+    return ["nsenter", f"--net=/proc/self/fd/{net}", f"--mount=/proc/self/fd/{mnt}", "--"]
+
+
 def main(arguments: list[str]) -> None:
     if arguments[0] == _SETUP:
         _set_up()
         os.execvpe(arguments[1], arguments[1:], {**os.environ, MARK: "1"})
     if os.geteuid() != 0:
         os.execvp(arguments[0], arguments)
+    fds = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
+    for fd in fds:
+        os.set_inheritable(fd, True)
+    os.environ[_OUTSIDE] = ",".join(map(str, fds))
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--uts", "--"]
     os.execvp(unshare[0], [*unshare, sys.executable, "-m", "tests.support.namespace", _SETUP, *arguments])
 

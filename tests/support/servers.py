@@ -214,7 +214,7 @@ class Unbound(Program):
     *anchors* are DNSKEY lines; a wrong one makes a zone bogus.
     """
 
-    address = UNBOUND
+    address, knot = UNBOUND, KNOT
 
     def __init__(self, directory: Path, zones: Iterable[str], anchors: Iterable[str]) -> None:
         super().__init__(directory)
@@ -244,7 +244,7 @@ class Unbound(Program):
               stub-addr: {NSD}
             """
         for zone in self._zones:
-            config += f'stub-zone:\n              name: "{zone}"\n              stub-addr: {KNOT}\n            '
+            config += f'stub-zone:\n              name: "{zone}"\n              stub-addr: {self.knot}\n            '
         return ["unbound", "-d", "-c", str(self._write("unbound.conf", config))]
 
     def is_ready(self) -> bool:
