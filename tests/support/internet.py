@@ -64,8 +64,9 @@ class Internet:
         """Publish *domain* with the policy *text*, or anew; see Site for *changes*."""
         self.publish_all({domain: Site(text, **changes)})
 
-    def publish_all(self, sites: Mapping[str, Site]) -> None:
-        """Publish many domains at once: the zone is loaded once."""
+    def publish_all(self, sites: Mapping[str, Site], *lines: str) -> None:
+        """Publish many domains at once, and *lines* as `add` does: the zone is loaded once."""
+        self._records.setdefault("", []).extend(lines)
         for domain, site in sites.items():
             self._records[domain] = list(zone_lines(domain, site))
             self.serve(domain, site.policy, trusted=site.trusted)

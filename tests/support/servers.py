@@ -145,6 +145,7 @@ class Nsd(Program):
         self._write_zone("\n".join(records))
         for _ in range(10):
             self.signal(signal.SIGHUP)  # one that comes during the reload before is lost
+            self._living()
             with suppress(AssertionError):
                 wait_until(self.is_ready, "nsd serves the new zone", 3)
                 return

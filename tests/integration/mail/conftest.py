@@ -12,7 +12,9 @@ import pytest
 
 from tests.support import trixie
 from tests.support.certificates import Authority
+from tests.support.internet import Internet
 from tests.support.mail import Postfix
+from tests.support.mailworld import World
 from tests.support.receivers import Receivers
 from tests.support.scenarios import NEW, VERSIONS, Version
 
@@ -37,6 +39,11 @@ def authority() -> Authority:
 def receivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receivers]:
     with Receivers(tmp_path_factory.mktemp("receivers") / "hosts") as receivers:
         yield receivers
+
+
+@pytest.fixture(scope="session")
+def world(internet: Internet, receivers: Receivers, authority: Authority) -> World:
+    return World(internet, receivers, authority)
 
 
 @pytest.fixture(scope="module")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.support.certificates import DAY, Authority, self_signed
 from tests.support.daemon import Daemon
-from tests.support.internet import Internet, Site, zone_lines
+from tests.support.internet import Internet
 from tests.support.mail import Postfix
+from tests.support.mailworld import World
 from tests.support.receivers import Receivers, taken
-from tests.support.scenarios import NEW, OLD, OUTSIDE, SCENARIOS, SIGNED, VERSIONS, Host, Scenario, Version
+from tests.support.scenarios import NEW, OLD, OUTSIDE, SCENARIOS, SIGNED, VERSIONS, Scenario, Version
 from tests.support.servers import Knot, Unbound
 
 pytestmark = pytest.mark.timeout(600)  # the first of them may make a Debian 13
@@ -39,65 +36,6 @@ class MailKnot(Knot):
 
 class MailUnbound(Unbound):
     address, knot = "127.0.0.6", MailKnot.address
-
-
-def a_label(domain: str) -> str:
-    return domain.encode("idna").decode()
-
-
-class World:
-    """Publishes scenarios: certificates, mail servers, records, policies."""
-
-    def __init__(self, internet: Internet, receivers: Receivers, authority: Authority) -> None:
-        self._internet, self._receivers, self._authority = internet, receivers, authority
-        self._stranger = Authority("Nobody's CA")
-        self.sites: dict[str, Site] = {}
-        self.plain: list[str] = []  # records of zones without signatures
-        self.signed: list[str] = []
-
-    def add(self, scenario: Scenario, version: Version) -> list[str]:
-        """The addresses of its hosts."""
-        domain = a_label(scenario.domain(version))
-        site = Site(
-            scenario.policy(domain),
-            records=(scenario.record,) if scenario.record else (),
-            trusted=scenario.policy_host_trusted,
-        )
-        lines = self.signed if scenario.signed else self.plain
-        addresses = []
-        for number, host in enumerate(scenario.hosts):
-            name = host.name.format(d=domain)
-            certificate = self._certificate(host, name)
-            by_name = {name: self._authority.issue(name)} if host.certificate == "right by SNI" else None
-            addresses.append(self._receivers.host(certificate, starttls=host.starttls, by_name=by_name))
-            lines += [f"{domain}. 60 IN MX {number * 10} {name}.", f"{name}. 60 IN A {addresses[-1]}"]
-            if host.tlsa:
-                digest = _key_digest(certificate) if host.tlsa == "right" else "ab" * 32
-                lines.append(f"_25._tcp.{name}. 60 IN TLSA 3 1 1 {digest}")
-        if scenario.signed:
-            lines += zone_lines(domain, site)
-            self._internet.serve(domain, site.policy)
-        else:
-            self.sites[domain] = site
-        return addresses
-
-    def _certificate(self, host: Host, name: str) -> bytes:
-        match host.certificate:
-            case "right":
-                return self._authority.issue(name)
-            case "other name" | "right by SNI":
-                return self._authority.issue("other.test")
-            case "unknown CA":
-                return self._stranger.issue(name)
-            case "expired":
-                return self._authority.issue(name, begins=-2 * DAY, ends=-DAY)
-            case "self-signed":
-                return self_signed(name)
-
-
-def _key_digest(pem: bytes) -> str:
-    key = x509.load_pem_x509_certificate(pem).public_key()
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def services(version: Version, daemon: Daemon) -> list[str]:
@@ -131,17 +69,14 @@ def relayhosts(version: Version) -> str:
 @pytest.fixture(scope="module")
 def sent(
     internet: Internet,
-    receivers: Receivers,
-    authority: Authority,
+    world: World,
     make_postfix: Callable[..., Postfix],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[tuple[str, str], Sent]]:
     """One message for each scenario and version, all on their way at once."""
-    world = World(internet, receivers, authority)
     directory = tmp_path_factory.mktemp("mail")
     addresses = {(s.title, v.name): world.add(s, v) for s in SCENARIOS for v in VERSIONS}
-    internet.publish_all(world.sites)
-    internet.add(*world.plain)
+    world.publish()
     with ExitStack() as stack:
         knot = stack.enter_context(MailKnot(directory / "knot", {SIGNED: world.signed}))
         unbound = MailUnbound(directory / "unbound", [SIGNED], [knot.trust_anchor(SIGNED)])
