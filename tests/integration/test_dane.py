@@ -1,7 +1,9 @@
 """SPEC's DANE table from the running daemon: zones signed by knot, unbound validating, policies enforced.
 
 dane.test is signed and trusted; broken.test is signed with a key that is not
-the trusted one, so it is bogus; everything else is unsigned.
+the trusted one, so it is bogus; everything else is unsigned, child.dane.test
+below a signed zone too. Single wrong signatures are test_dane_signatures.py's,
+what changes in time test_dane_time.py's.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.dnstap import servfail
 from tests.support.internet import Internet, Site, policy, zone_lines
-from tests.support.servers import UNBOUND, Knot, Unbound
+from tests.support.servers import KNOT, UNBOUND, Knot, Unbound, zone_head
 
 STS = "OK secure match=mx.example.net servername=hostname"
 DANE, TEMP = "OK dane-only", "TEMP "
@@ -51,6 +53,20 @@ ROWS: list[tuple[str, str, list[str]]] = [  # name in dane.test, answer, records
     ),
     ("leaves-bare", STS, ["leaves-bare MX 10 mx.leaves-bare", "mx.leaves-bare CNAME mx.plain.test."]),
     ("insecure-host", STS, ["insecure-host MX 10 mx.plain.test."]),
+    ("to-the-child", STS, ["to-the-child MX 10 mx.child.dane.test."]),
+    ("by-a-detour", STS, ["by-a-detour MX 10 detour.plain.test."]),
+    (
+        "two-steps",
+        DANE,
+        [
+            "two-steps MX 10 mx.two-steps",
+            "mx.two-steps CNAME second.two-steps",
+            "second.two-steps CNAME third.two-steps",
+            "third.two-steps A 127.0.0.2",
+            f"_25._tcp.third.two-steps TLSA {KEY}",
+        ],
+    ),
+    ("bare-alias", STS, ["bare-alias MX 10 mx.bare-alias", "mx.bare-alias CNAME mx.none"]),
     ("null", STS, ["null MX 0 .", f"_25._tcp.null TLSA {KEY}"]),
     ("implicit", DANE, ["implicit A 127.0.0.2", f"_25._tcp.implicit TLSA {KEY}"]),
 ]
@@ -73,6 +89,14 @@ def signed(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iter
         domain = f"{name}.dane.test"
         records += [*zone_lines(domain, Site(GOOD)), *(absolute(line, "dane.test") for line in lines)]
         internet.serve(domain, GOOD)
+    child = [
+        *zone_lines("child.dane.test", Site(GOOD)),
+        "child.dane.test. 60 IN MX 10 mx.child.dane.test.",
+        "mx.child.dane.test. 60 IN A 127.0.0.2",
+        f"_25._tcp.mx.child.dane.test. 60 IN TLSA {KEY}",
+    ]
+    internet.serve("child.dane.test", GOOD)
+    records += ["child.dane.test. 60 IN NS ns.child.dane.test.", f"ns.child.dane.test. 60 IN A {KNOT}"]
     broken = ["mx.broken.test. 60 IN A 127.0.0.2", f"_25._tcp.mx.broken.test. 60 IN TLSA {KEY}"]
     for name in ("plain.test", "forged.test", "sent-away.test"):
         internet.publish(name, GOOD)
@@ -81,8 +105,10 @@ def signed(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iter
         f"_25._tcp.mx.plain.test. 60 IN TLSA {KEY}",
         "plain.test. 60 IN MX 10 mx.plain.test.",
         "forged.test. 60 IN MX 0 .",
+        "detour.plain.test. 60 IN CNAME mx.full.dane.test.",
     )
-    with Knot(directory / "knot", {"dane.test": records, "broken.test": broken}) as knot:
+    ready = {"child.dane.test": [*zone_head("child.dane.test"), *child]}
+    with Knot(directory / "knot", {"dane.test": records, "broken.test": broken}, ready) as knot:
         anchor = knot.trust_anchor("dane.test")
         anchors = [anchor, anchor.replace("dane.test", "broken.test")]
         with Unbound(directory / "unbound", ["dane.test", "broken.test"], anchors):
@@ -121,9 +147,9 @@ def test_tlsa_is_asked_at_the_port_of_the_next_hop(daemon: Daemon, signed: Inter
     assert signed.dns.count("_587._tcp.mx.full.dane.test", "TLSA")
 
 
-@pytest.mark.parametrize("domain", ["plain.test", "forged.test"])
+@pytest.mark.parametrize("domain", ["plain.test", "forged.test", "child.dane.test"])
 def test_an_unsigned_mx_answer_never_switches_mta_sts_off(daemon: Daemon, domain: str) -> None:
-    """Usable TLSA records behind it, or a null MX: anybody may have forged them."""
+    """Usable TLSA records behind it, or a null MX, below a signed zone too: anybody may have forged them."""
     assert daemon.ask("postfix-dane", domain) == STS
 
 

@@ -38,6 +38,11 @@ NSD, KNOT, UNBOUND, NGINX = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.1"
 SOA = "{zone}. 60 IN SOA ns.invalid. admin.invalid. {serial} 3600 600 86400 60"
 
 
+def zone_head(zone: str, serial: int = 1) -> list[str]:
+    """The records without which knot serves no zone."""
+    return [SOA.format(zone=zone, serial=serial), f"{zone}. 60 IN NS ns.{zone}.", f"ns.{zone}. 60 IN A {KNOT}"]
+
+
 class Program:
     """A server program: started by `with`, its output in `<directory>/output`, ended by its process id."""
 
@@ -158,13 +163,18 @@ class Nsd(Program):
 
 
 class Knot(Program):
-    """Authoritative for *zones* (zone name to its records), which it signs with keys of its own."""
+    """Authoritative for *zones* (zone name to its records), which it signs with keys of its own.
+
+    *ready* are zones that it serves as they are, from the SOA record on: see tests/support/signing.py.
+    """
 
     address = KNOT
 
-    def __init__(self, directory: Path, zones: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, directory: Path, zones: Mapping[str, Sequence[str]], ready: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         super().__init__(directory)
-        self.zones = zones
+        self.zones, self.ready = zones, ready or {}
 
     def command(self) -> Sequence[str]:
         config = f"""\
@@ -185,17 +195,27 @@ class Knot(Program):
             zone:
             """
         for zone, records in self.zones.items():
-            head = [
-                SOA.format(zone=zone, serial=1),
-                f"{zone}. 60 IN NS ns.{zone}.",
-                f"ns.{zone}. 60 IN A {self.address}",
-            ]
-            self._write(f"{zone}.zone", "\n".join([*head, *records]) + "\n")
+            self._write_zone(zone, records, 1)
             config += f"  - domain: {zone}\n            "
+        for zone, lines in self.ready.items():
+            self._write(f"{zone}.zone", "\n".join(lines) + "\n")
+            config += f"  - domain: {zone}\n                dnssec-signing: off\n            "
         return ["knotd", "-c", str(self._write("knot.conf", config))]
 
     def is_ready(self) -> bool:
+        if any(_serial(self.address, zone) <= 0 for zone in self.ready):
+            return False
         return all(_serial(self.address, zone) > 0 and self._keys(zone) for zone in self.zones)
+
+    def load(self, zone: str, records: Sequence[str]) -> None:
+        """Sign *records* and serve them as *zone*, from this call's return on."""
+        before = _serial(self.address, zone)
+        self._write_zone(zone, records, before + 10)
+        self.signal(signal.SIGHUP)
+        wait_until(lambda: _serial(self.address, zone) > before, "knot serves the new zone")
+
+    def _write_zone(self, zone: str, records: Sequence[str], serial: int) -> None:
+        self._write(f"{zone}.zone", "\n".join([*zone_head(zone, serial), *records]) + "\n")
 
     def trust_anchor(self, zone: str) -> str:
         """The zone's key signing key, as a line that a resolver trusts."""
@@ -212,14 +232,15 @@ class Knot(Program):
 class Unbound(Program):
     """A validating resolver in front of nsd (the root, unsigned) and knot's zones.
 
-    *anchors* are DNSKEY lines; a wrong one makes a zone bogus.
+    *anchors* are DNSKEY lines; a wrong one makes a zone bogus. Without *caching*
+    what a test publishes counts at once, and all TTLs are 0.
     """
 
     address, knot = UNBOUND, KNOT
 
-    def __init__(self, directory: Path, zones: Iterable[str], anchors: Iterable[str]) -> None:
+    def __init__(self, directory: Path, zones: Iterable[str], anchors: Iterable[str], *, caching: bool = True) -> None:
         super().__init__(directory)
-        self._zones, self._anchors = zones, anchors
+        self._zones, self._anchors, self._caching = zones, anchors, caching
 
     def command(self) -> Sequence[str]:
         anchors = self._write("anchors", "\n".join(self._anchors) + "\n")
@@ -237,6 +258,9 @@ class Unbound(Program):
               module-config: "validator iterator"
               trust-anchor-file: "{anchors}"
               val-log-level: 2
+              cache-max-ttl: {86400 if self._caching else 0}
+              cache-max-negative-ttl: {3600 if self._caching else 0}
+              aggressive-nsec: {"yes" if self._caching else "no"}
               local-zone: "test." nodefault
             remote-control:
               control-enable: no
