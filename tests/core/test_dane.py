@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 
 import pytest
 from cryptography import x509
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postfix_mtasts.core.answer import answer_text
 from postfix_mtasts.core.dane import (
     DaneFacts,
     DaneReading,
@@ -25,6 +27,11 @@ from postfix_mtasts.core.dane import (
     without_tlsa,
 )
 from postfix_mtasts.core.dnsdata import Tlsa
+from postfix_mtasts.core.names import Domain
+from postfix_mtasts.core.policy import parse_policy
+from postfix_mtasts.core.verdict import Kind
+from postfix_mtasts.resolving.answering import of_policy
+from tests.support.postfix_grammar import read_result
 
 USABLE, UNUSABLE, UNKNOWN = DaneStatus.USABLE, DaneStatus.UNUSABLE, DaneStatus.UNKNOWN
 HOUR, DAY = 3600.0, 86_400.0
@@ -91,6 +98,67 @@ def test_usable(title: str, tlsa: Tlsa) -> None:
 def test_unusable(title: str, tlsa: Tlsa, want: str) -> None:
     """What Postfix cannot go by, and why."""
     assert want in (unusable(tlsa) or "")
+
+
+def permitted(tlsa: Tlsa) -> bool:
+    """RFC 7672 section 3.1 and RFC 6698 section 2.1, written down once more and as plainly as can be."""
+    if tlsa.usage not in (2, 3) or tlsa.selector not in (0, 1):
+        return False
+    if tlsa.matching == 0:
+        return tlsa.data == (CERTIFICATE if tlsa.selector == 0 else PUBLIC_KEY)
+    return (tlsa.matching, len(tlsa.data)) in ((1, 32), (2, 64))
+
+
+DATA = [
+    *(bytes(length) for length in (0, 31, 32, 33, 63, 64, 65)),
+    *(b"\xff" * length for length in (32, 64)),
+    CERTIFICATE,
+    PUBLIC_KEY,
+    CERTIFICATE[:-1],
+    PUBLIC_KEY + b"\0",
+    b"\x30\x1e" + bytes(30),  # a SEQUENCE of 32 bytes
+    b"-----BEGIN CERTIFICATE-----",
+]
+
+
+def test_every_combination() -> None:
+    """Of the four fields, known and unknown values alike: 1,800 records, 24 of them usable."""
+    fields = itertools.product((0, 1, 2, 3, 4, 255), (0, 1, 2, 255), (0, 1, 2, 3, 255), DATA)
+    records = [Tlsa(*each) for each in fields]
+    assert [record for record in records if (unusable(record) is None) != permitted(record)] == []
+    assert (len(records), sum(map(permitted, records))) == (1800, 24)
+
+
+bytes_of_records = st.sampled_from(DATA) | st.binary(max_size=70)
+numbers = st.sampled_from([0, 1, 2, 3, 4, 255]) | st.integers(0, 255)
+any_records = st.lists(st.builds(Tlsa, numbers, numbers, numbers, bytes_of_records), min_size=1, max_size=4)
+hosts = st.lists(any_records | st.none(), max_size=4)  # None: this host's answers cannot be had
+earlier_status = st.none() | st.sampled_from(DaneStatus)
+POLICY = parse_policy(b"version: STSv1\nmode: enforce\nmx: *.example.com\nmax_age: 86400\n")
+
+
+@given(hosts, earlier_status, st.booleans())
+def test_no_tlsa_records_whatever_hold_mail_up(
+    records: list[list[Tlsa] | None], before: DaneStatus | None, tlsrpt: bool
+) -> None:
+    """Postfix can read every answer, gets dane-only where it can go by a record, TEMP where nothing was to be had."""
+    told = [(UNKNOWN, "SERVFAIL") if each is None else host_status(each) for each in records]
+    found = DaneFacts(USABLE, "", tuple(HostFacts("mx.example.com", *each) for each in told), 60.0)
+    earlier = None if before is None else DaneReading(before, "earlier", 0.0, 60.0)
+    reading = take(found, earlier, HOUR)
+    verdict = of_policy(POLICY, 60.0, (reading.status, reading.reason))
+    text = answer_text(verdict, Domain("example.com"), tlsrpt)
+
+    usable = any(permitted(record) for each in records if each is not None for record in each)
+    unread = not usable and None in records
+    if usable or (unread and before is USABLE):
+        assert read_result(text.encode()) == ("dane-only", [])
+    elif unread and before is not UNUSABLE:
+        assert verdict.kind is Kind.TEMP
+        assert text.isprintable()
+    else:
+        level, attributes = read_result(text.encode())
+        assert (level, attributes[0]) == ("secure", ("match", ".example.com"))
 
 
 @given(st.binary(max_size=12) | st.binary(max_size=300).map(lambda data: b"\x30\x82\x01" + data))
