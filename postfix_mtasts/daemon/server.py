@@ -7,6 +7,7 @@ up, the connection idle longest is closed: Postfix connects again unseen.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
@@ -130,5 +131,7 @@ def raise_descriptor_limit() -> int:
     """Raise the soft limit on open files to the hard one; return what may be open now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else 1 << 20
+        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it: few-descriptors tells, if it matters
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 20

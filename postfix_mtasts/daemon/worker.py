@@ -20,7 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -178,7 +178,8 @@ class Worker:
 def main(fd: int) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the daemon's to handle: it closes the socket
         signal.signal(ignored, signal.SIG_IGN)
-    os.nice(NICENESS)
+    with suppress(OSError):  # a sandbox may forbid it
+        os.nice(NICENESS)
     threading.stack_size(512 * 1024)
     sock = socket.socket(fileno=fd)
     with sock.makefile("rb") as lines:
