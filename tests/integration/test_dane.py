@@ -21,6 +21,7 @@ from tests.support.daemon import Daemon
 from tests.support.dnstap import servfail
 from tests.support.internet import Internet, Site, policy, zone_lines
 from tests.support.servers import KNOT, UNBOUND, Knot, Unbound, zone_head
+from tests.support.waiting import wait_until
 
 STS = "OK secure match=mx.example.net servername=hostname"
 DANE, TEMP = "OK dane-only", "TEMP "
@@ -213,8 +214,44 @@ def test_the_resolver_is_judged_at_the_start(signed: Internet, tmp_path: Path) -
         assert daemon.events("resolver-not-local") == []
 
 
-def test_no_dane_map_no_word_of_the_resolver(signed: Internet, tmp_path: Path) -> None:
-    """A site without DANE need not run a validating resolver."""
+def test_a_resolver_elsewhere_is_named_at_the_start(signed: Internet, tmp_path: Path) -> None:
+    """Its AD bit is set on another host, and can be set on the way."""
+    servers = ["127.0.0.1:53", "[fd00::53]:53"]
+    with Daemon(tmp_path, signed.config(dns={"servers": servers, "timeout": "2s"})) as daemon:
+        assert daemon.wait_for("resolver-not-local", servers="fd00::53")
+
+
+def test_a_validating_resolver_here_draws_no_warning(signed: Internet, tmp_path: Path) -> None:
+    """AD comes back for the root's key."""
+
+    def secure(query: dns.message.Message) -> bytes:
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.RA | dns.flags.AD
+        key = "257 3 13 " + "A" * 86 + "=="
+        reply.answer.append(dns.rrset.from_text(".", 60, "IN", "DNSKEY", key))
+        return reply.to_wire()
+
+    signed.dns.break_(".", "DNSKEY", secure)
+    try:
+        with Daemon(tmp_path, signed.config()) as daemon:
+            asked = signed.dns.count(".", "DNSKEY")
+            daemon.reload()  # it is judged again
+            wait_until(lambda: signed.dns.count(".", "DNSKEY") > asked, "the resolver is asked")
+            assert daemon.ask("postfix-dane", "full.dane.test") == DANE  # behind it, through the same worker
+            assert daemon.events("resolver-not-validating") == []
+    finally:
+        signed.dns.mend(".", "DNSKEY")
+
+
+def test_a_reload_that_brings_a_dane_map_judges_the_resolver(signed: Internet, tmp_path: Path) -> None:
+    """A site without DANE need not run a validating resolver, and hears no word of it."""
     with Daemon(tmp_path, signed.config(maps={"postfix": {}})) as daemon:
+        asked = signed.dns.count(".", "DNSKEY")
         assert daemon.ask("postfix", "full.dane.test") == STS
+        daemon.reload()
+        assert daemon.ask("postfix", "full.dane.test") == STS
+        assert signed.dns.count(".", "DNSKEY") == asked
         assert daemon.events("resolver-not-validating") == []
+        daemon.configure({**daemon.config, "maps": {"postfix": {}, "mine": {"dane": True}}})
+        daemon.reload()
+        assert daemon.wait_for("resolver-not-validating", servers="127.0.0.1:53")
