@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from postfix_mtasts.daemon.crew import FEW, Crew
 
 PATIENCE = 30.0  # seconds
+
+
+def test_nobody_waits_for_a_thread_at_the_end() -> None:
+    """A hanging fetch must not hold up the end of the process."""
+    ran: SimpleQueue[threading.Thread] = SimpleQueue()
+    Crew("job", 4).submit(lambda: ran.put(threading.current_thread()))
+    assert ran.get(timeout=PATIENCE).daemon
 
 
 def names_of(crew: Crew, number: int) -> set[str]:
