@@ -51,7 +51,7 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
 def outcome_from_json(answer: dict[str, Any]) -> Outcome:
     """Raises: KeyError, TypeError, ValueError or InputError where the worker is not to be believed."""
     if (found := answer.get("found")) is not None:
-        return Found(str(found["record_id"]), parse_policy(found["text"].encode()), float(found["fetched_at"]))
+        return Found(str(found["record_id"]), parse_policy(str(found["text"]).encode()), float(found["fetched_at"]))
     if (absent := answer.get("absent")) is not None:
         return Absent(str(absent["reason"]), float(absent["ttl"]))
     if (failed := answer.get("failed")) is not None:
