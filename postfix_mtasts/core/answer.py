@@ -25,12 +25,12 @@ MAX_TEXT = socketmap.MAX_REPLY - len("OK ")  # bytes; Postfix's limit counts the
 
 def reply_frame(verdict: Verdict, domain: Domain, tlsrpt: bool) -> bytes:
     """The whole reply, framed; see answer_text."""
+    if verdict.kind is Kind.NOTFOUND:
+        return socketmap.notfound()
     text = answer_text(verdict, domain, tlsrpt)
     match verdict.kind:
         case Kind.SECURE | Kind.DANE_ONLY:
             return socketmap.ok(text)
-        case Kind.NOTFOUND:
-            return socketmap.notfound()
         case Kind.TEMP:
             return socketmap.temp(text)
         case Kind.PERM:

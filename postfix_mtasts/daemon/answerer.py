@@ -75,6 +75,6 @@ class Answerer:
         counter[0] += 1
         if log.isEnabledFor(logging.DEBUG):
             log.debug("lookup %s", KV(map=map_name, domain=domain, answer=verdict.kind, reason=verdict.reason))
-        if self.maps.get(map_name) == settings:  # else a reload changed the map while the lookup was under way
+        if self.maps.get(map_name) is settings:  # else there was a reload while the lookup was under way
             self._frames.add(netstring.encode(payload), reply, counter, verdict.lasts)
         return reply

@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._pending: deque[list[bytes | None]] = deque()  # replies in order; [None] is still awaited
         self._paused = False  # the client does not read
         self._plain = True  # nothing buffered, nothing pending, not paused: the short way may be taken
+        self._reading = True
         self._finishing = False  # no more requests will be read: end of input, or the daemon stops
         self.tick = service.tick
 
@@ -78,8 +79,10 @@ class Connection(asyncio.Protocol):
 
         A comma inside a key makes parts that are no frames, and so no hits.
         """
+        if not 1 < data.count(b",") <= PIPELINED_LIMIT:
+            return False
         parts = data.split(b",")
-        if parts.pop() or len(parts) > PIPELINED_LIMIT:
+        if parts.pop():
             return False
         ready = [self._ready.get(part + b",") for part in parts]
         if None in ready:
@@ -168,7 +171,10 @@ class Connection(asyncio.Protocol):
             self._pending.popleft()
         if replies:
             self._write(replies)
-            self._work()
+            if self._pending or self._finishing or not self._reading or not self._decoder.empty:
+                self._work()
+            else:
+                self._plain = not self._paused
 
     def _write(self, replies: list[bytes]) -> None:
         if replies:
@@ -183,8 +189,7 @@ class Connection(asyncio.Protocol):
         if broken or (self._finishing and not full and not self._pending):
             self.close()
             return
-        if full or self._finishing:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        if self._reading == (full or self._finishing):
+            self._reading = not self._reading
+            (self._transport.resume_reading if self._reading else self._transport.pause_reading)()
         self._plain = not full and not self._finishing and not self._pending and self._decoder.empty
