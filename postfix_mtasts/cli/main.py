@@ -23,6 +23,10 @@ class _Parser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        _flush()
+        super().exit(status, message)
+
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The command line, whole or of some *commands* only: what the others import takes longer than they do."""
@@ -44,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     words = sys.argv[1:] if argv is None else argv
     named = words[:1] if words and words[0] in COMMANDS else COMMANDS
-    args = build_parser(named).parse_args(words)
     try:
+        args = build_parser(named).parse_args(words)
         code: int = args.run(args)
+        _flush()
     except ConfigError as error:
         print("\n".join(error.faults), file=sys.stderr)
         return BAD_CONFIG
@@ -59,3 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _flush() -> None:
+    """Write what print() kept back, while a reader that went away can still be seen to. Raises: BrokenPipeError."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # a full disk: the interpreter says so at its end, and exits 120

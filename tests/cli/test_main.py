@@ -1,0 +1,121 @@
+"""cli/main.py: what becomes of errors, interrupts and readers that go away: exit codes, and never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from postfix_mtasts import __version__
+from postfix_mtasts.cli import config
+from postfix_mtasts.cli.main import main
+from postfix_mtasts.errors import ConfigError, ListenError, StoreBusyError, StoreError
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+COMMAND = [sys.executable, "-m", "postfix_mtasts"]
+
+
+def run(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, which buffers its output as it does for an administrator."""
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [*COMMAND, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=root
+    )
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | int]:
+    """What `config check` ends in: the error, or the code, that a test puts here."""
+    ends: list[BaseException | int] = []
+
+    def end(args: argparse.Namespace) -> int:
+        (how,) = ends
+        if isinstance(how, BaseException):
+            raise how
+        return how
+
+    monkeypatch.setattr(config, "run_check", end)
+    return ends
+
+
+ENDS = [
+    ("success", 0, 0, ""),
+    ("a command's own code", 75, 75, ""),
+    (
+        "a faulty configuration",
+        ConfigError(["config.yml:1: one", "config.yml:2: two"]),
+        78,
+        "config.yml:1: one\nconfig.yml:2: two\n",
+    ),
+    ("an address in use", ListenError("inet:127.0.0.1:1: in use"), 69, "postfix-mtasts: inet:127.0.0.1:1: in use\n"),
+    ("a broken store", StoreError("the store: no"), 69, "postfix-mtasts: the store: no\n"),
+    ("a store in use", StoreBusyError("another process"), 69, "postfix-mtasts: another process\n"),
+    ("control-C", KeyboardInterrupt(), 130, ""),
+]
+
+
+@pytest.mark.parametrize(("title", "end", "code", "said"), ENDS, ids=[row[0] for row in ENDS])
+def test_how_a_command_ends(
+    raising: list[BaseException | int],
+    capsys: pytest.CaptureFixture[str],
+    title: str,
+    end: BaseException | int,
+    code: int,
+    said: str,
+) -> None:
+    """The exit codes of sysexits.h; the error, whole, on standard error."""
+    raising.append(end)
+    assert main(["config", "check"]) == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_bug_is_not_hidden(raising: list[BaseException | int]) -> None:
+    """Nobody makes an exit code of an error that nobody expected."""
+    raising.append(TypeError("a bug"))
+    with pytest.raises(TypeError, match="a bug"):
+        main(["config", "check"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nothing"], ["--nothing"], ["config"], ["config", "nothing"], ["query"], ["daemon", "more"]],
+    ids=" ".join,
+)
+def test_a_wrong_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """64, the usage, and where help is."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (64, "")
+    assert err.startswith("usage: postfix-mtasts")
+    assert err.endswith("--help\n")
+
+
+def test_the_version() -> None:
+    """On standard output, for scripts."""
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"postfix-mtasts {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["query", "--help"], ["config", "show"]], ids=" ".join
+)
+def test_a_reader_that_went_away(arguments: list[str]) -> None:
+    """As in `postfix-mtasts ... | head -0`: it has seen enough."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(*arguments, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_is_no_success() -> None:
+    """What was to be written is lost, and somebody should know."""
+    with open("/dev/full", "w") as full:
+        done = run("config", "show", stdout=full.fileno())
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
