@@ -121,6 +121,17 @@ def test_a_request_in_pieces(world: World) -> None:
     assert world.ready[HIT][1] == [1], "then the short way is open again"
 
 
+@pytest.mark.parametrize("inside", [HIT, HIT * 2], ids=["one", "two"])
+def test_a_ready_frame_inside_a_request_is_no_request(world: World, inside: bytes) -> None:
+    """A read that begins in the midst of a request is its rest, whatever it looks like."""
+    payload = b"postfix " + inside + b"."
+    head, tail = encode(payload).split(inside)
+    for part in (head, inside, tail):
+        world.connection.data_received(part)
+    assert world.asked == [payload]
+    assert world.ready[HIT][1] == [0]
+
+
 def test_more_than_a_thousand_ready_frames_go_the_long_way(world: World) -> None:
     """A bound on what one read may cost."""
     world.connection.data_received(HIT * (PIPELINED_LIMIT + 1))
