@@ -3,6 +3,8 @@
 #   make run    the daemon, built-in defaults, 127.0.0.1:8462, in the foreground
 #   make demo   the daemon at work in a small world of its own; no internet, 1 s
 #   make test   install what the tests need, check the code, run all tests
+#   make deb    the Debian packages, built and tried in clean chroots; as root
+#   make wheel  the packages for pip, built and tried
 #
 # PYTHON=python3.13 make test takes another Python. As root, `make test` also
 # installs Debian's servers and tests against them, in namespaces of its own.
@@ -11,6 +13,9 @@ PYTHON = python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')
 VENV = .venv
 BIN = $(VENV)/bin
+
+# The Debian releases that `make deb` builds for.
+RELEASES = bookworm trixie
 
 # command:package, for tests/integration and the manual pages
 SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light postmap:postfix ip:iproute2 faketime:faketime groff:groff
@@ -30,6 +35,13 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+deb:
+	tests/support/apt-install debootstrap:debootstrap ip:iproute2
+	packaging/deb $(RELEASES)
+
+wheel:
+	packaging/wheel $(PYTHON)
 
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m tests.fuzz.targets 60
@@ -64,4 +76,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo test lint fuzz bench bench-peers soak clean
+.PHONY: run demo test lint deb wheel fuzz bench bench-peers soak clean
