@@ -6,7 +6,6 @@ import asyncio
 import socket
 import threading
 import urllib.error
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from postfix_mtasts.daemon import health, run
 from postfix_mtasts.daemon.run import Daemon
 from postfix_mtasts.daemon.storekeeper import StoreKeeper
 from postfix_mtasts.settings import MapSettings, MetricsSettings, Settings
+from tests.daemon.test_http import DIRECT
 from tests.support.entries import entry
 
 PATIENCE = 30.0  # seconds
@@ -122,7 +122,7 @@ async def ticks(daemon: Daemon) -> None:
 async def health_status(address: str) -> int:
     def ask() -> int:
         try:
-            with urllib.request.urlopen(f"http://{address.removeprefix('inet:')}/healthz", timeout=PATIENCE) as answer:
+            with DIRECT.open(f"http://{address.removeprefix('inet:')}/healthz", timeout=PATIENCE) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:
