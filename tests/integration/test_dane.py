@@ -99,12 +99,13 @@ def signed(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iter
     internet.serve("child.dane.test", GOOD)
     records += ["child.dane.test. 60 IN NS ns.child.dane.test.", f"ns.child.dane.test. 60 IN A {KNOT}"]
     broken = ["mx.broken.test. 60 IN A 127.0.0.2", f"_25._tcp.mx.broken.test. 60 IN TLSA {KEY}"]
-    for name in ("plain.test", "forged.test", "sent-away.test"):
+    for name in ("plain.test", "hosted.test", "forged.test", "sent-away.test"):
         internet.publish(name, GOOD)
     internet.add(
         "mx.plain.test. 60 IN A 127.0.0.2",
         f"_25._tcp.mx.plain.test. 60 IN TLSA {KEY}",
         "plain.test. 60 IN MX 10 mx.plain.test.",
+        "hosted.test. 60 IN MX 10 mx.full.dane.test.",
         "forged.test. 60 IN MX 0 .",
         "detour.plain.test. 60 IN CNAME mx.full.dane.test.",
     )
@@ -148,9 +149,9 @@ def test_tlsa_is_asked_at_the_port_of_the_next_hop(daemon: Daemon, signed: Inter
     assert signed.dns.count("_587._tcp.mx.full.dane.test", "TLSA")
 
 
-@pytest.mark.parametrize("domain", ["plain.test", "forged.test", "child.dane.test"])
+@pytest.mark.parametrize("domain", ["plain.test", "hosted.test", "forged.test", "child.dane.test"])
 def test_an_unsigned_mx_answer_never_switches_mta_sts_off(daemon: Daemon, domain: str) -> None:
-    """Usable TLSA records behind it, or a null MX, below a signed zone too: anybody may have forged them."""
+    """Usable TLSA records behind it, signed ones too, or a null MX: anybody may have put them there."""
     assert daemon.ask("postfix-dane", domain) == STS
 
 
