@@ -25,6 +25,7 @@ class World:
         self._stranger = Authority("Nobody's CA")
         self._sites: dict[str, Site] = {}
         self._plain: list[str] = []  # records of zones without signatures
+        self._shared: dict[str, str] = {}  # addresses of right hosts, by name
         self.signed: list[str] = []  # records of SIGNED
 
     def add(self, scenario: Scenario, version: Version) -> list[str]:
@@ -52,6 +53,18 @@ class World:
         else:
             self._sites[domain] = site
         return addresses
+
+    def add_policy(self, domain: str, policy: bytes, host: str) -> None:
+        """Have *domain* publish this policy; its MX is *host*, which is right, and may be that of other domains."""
+        if host not in self._shared:
+            self._shared[host] = self._receivers.host(self._authority.issue(host))
+            self._plain.append(f"{host}. 60 IN A {self._shared[host]}")
+        self._plain.append(f"{domain}. 60 IN MX 10 {host}.")
+        self._sites[domain] = Site(policy)
+
+    def add_record(self, line: str) -> None:
+        """A record more, as a line of a zone file."""
+        self._plain.append(line)
 
     def publish(self) -> None:
         """Publish what was added, but for the signed zone."""

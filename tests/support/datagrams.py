@@ -1,0 +1,45 @@
+"""A TLSRPT collector's socket (libtlsrpt's protocol: one JSON object a datagram) that keeps what it gets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+
+class Datagrams:
+    """Entered by `with`; anybody may write to the socket at *path*."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._received: list[dict[str, Any]] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def __enter__(self) -> Self:
+        self._socket.bind(str(self._path))
+        os.chmod(self._path, 0o666)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
+    ) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends the thread
+        self._thread.join()
+        self._socket.close()
+        self._path.unlink()
+
+    def about(self, domain: str) -> list[dict[str, Any]]:
+        """What was reported about mail to *domain*: each datagram's policies, merged with how it ended ("f")."""
+        return [report["policies"][0] for report in list(self._received) if report["d"] == domain]
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while datagram := self._socket.recv(1 << 20):
+                self._received.append(json.loads(datagram))
