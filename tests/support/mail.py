@@ -161,6 +161,12 @@ class Postfix:
         assert done.returncode == 0, f"{command} {arguments}: {done.stdout} {done.stderr} {self.tail()}"
         return done.stdout
 
+    def add(self, name: str, text: str) -> None:
+        """Write a file below the instance's directory."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
     def send(self, *recipients: str, sender: str = "sender@sender.test") -> list[str]:
         """Hand in one message for each recipient: their queue ids."""
         ids = []
