@@ -30,6 +30,8 @@ def main() -> int:
     names = ["--net", "--pid", "--fork", "--kill-child"]
     if os.geteuid() != 0:
         names.insert(0, "--map-root-user")
+    else:
+        names += ["--mount", "--mount-proc"]  # for Postfix, which reads /etc/resolv.conf
     if unshare is None or subprocess.run([unshare, *names, "true"], capture_output=True).returncode != 0:
         print("make demo needs port 443 in a network namespace, which this user cannot make: run it as root.")
         return 1

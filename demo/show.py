@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from demo import mail
 from demo.world import Authority, PolicyHosts, Site
 from tests.support.daemon import ENVIRONMENT, Daemon
 from tests.support.dnsserver import DnsServer, Key
@@ -19,6 +20,7 @@ SITES = {
     "shop.example": Site("testing", 90),
     "late.example": Site("enforce", -3),
 }
+SITES |= {domain: Site("enforce", 90) for domain in mail.DOMAINS}
 WITHOUT = "plain.example"  # has no MTA-STS
 
 
@@ -27,13 +29,21 @@ def show(directory: Path, stack: ExitStack) -> None:
     authority = Authority()
     ca_file = directory / "ca.pem"
     ca_file.write_bytes(authority.pem)
-    dns = stack.enter_context(DnsServer(_records()))
+    missing = mail.missing()
+    dns = stack.enter_context(DnsServer(_records(), port=0 if missing else 53))
     hosts = stack.enter_context(PolicyHosts(directory, authority, SITES))
     config: dict[str, Any] = {
         "dns": {"servers": [dns.address]},
         "fetch": {"ca_file": str(ca_file), "allow_private_addresses": True},
     }
     daemon = stack.enter_context(Daemon(directory / "daemon", config))
+    if missing:
+        _say(
+            f"With {missing} this demo would first send three messages through a Postfix of its own, one of them "
+            "past a man in the middle. It is left out."
+        )
+    else:
+        _send_mail(directory, stack, authority, dns, daemon)
     _say(
         "This machine now holds a small world of its own: a DNS server, three policy hosts with certificates "
         "of a CA made a moment ago, and postfix-mtasts. Postfix would ask it before each delivery, by this line "
@@ -81,6 +91,22 @@ def show(directory: Path, stack: ExitStack) -> None:
         print(textwrap.fill(line, 80, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False))
     print()
     _say("To have it on this machine: `make run`, and README.rst for main.cf.")
+
+
+def _send_mail(directory: Path, stack: ExitStack, authority: Authority, dns: DnsServer, daemon: Daemon) -> None:
+    """Mail through Postfix, before anything is explained."""
+    _title("What it is for")
+    _say(
+        "Three domains have a policy: their mail is for their own mail server, over verified TLS, and for nobody "
+        "else. A message goes to each, through a real Postfix that stands alone, then through one that asks "
+        "postfix-mtasts."
+    )
+    mail.resolve_here(directory)
+    directory.chmod(0o755)  # Postfix's programs are not root
+    mail.publish(directory, stack, authority, dns)
+    without = mail.send(directory / "alone", authority, None)
+    print(mail.table(without, mail.send(directory / "asking", authority, daemon)))
+    _say(f"What is {mail.WAITING.partition(':')[0]} is tried again by Postfix, and goes when the attack is over.")
 
 
 def _ask(directory: Path, daemon: Daemon, domain: str) -> None:
