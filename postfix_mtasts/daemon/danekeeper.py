@@ -52,6 +52,10 @@ class DaneKeeper:
             self._take_off(place)
         return reading, max(0.0, reading.fresh_until - now)
 
+    def clear(self) -> None:
+        """Believe nothing that was read before: from now on another resolver is asked."""
+        self._readings.clear()
+
     def forget(self, domain: Domain) -> None:
         for place in [place for place in self._readings if place[0] == domain]:
             del self._readings[place]

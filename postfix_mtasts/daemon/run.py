@@ -261,6 +261,8 @@ class Daemon:
         if (settings.dns, settings.fetch) != (self._settings.dns, self._settings.fetch):
             self.jobs.configure(settings)
             self.prober.configure(settings.dns)
+        if settings.dns.servers != self._settings.dns.servers:
+            self.keeper.dane.clear()
         self._settings = settings
         self.frames.period = settings.refresh.recheck / 5
         self.answerer.maps = self.operations.maps = settings.maps

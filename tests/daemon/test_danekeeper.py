@@ -119,6 +119,18 @@ def test_an_unknown_service() -> None:
 
 
 @in_loop
+async def test_another_resolver(world: World) -> None:
+    """After a reload to other dns.servers no status of the old ones counts, a day-old answer neither."""
+    world.ask(dane=True)
+    world.jobs.answer(dane("usable"))
+    world.keeper.dane.clear()
+    told = world.ask(dane=True)
+    assert told == []
+    world.jobs.answer(dane("unknown"))
+    assert [v.kind for v in told] == ["temp"]
+
+
+@in_loop
 async def test_forget(world: World) -> None:
     """A forgotten status is read again, and a reading under way counts for nothing."""
     world.ask(dane=True)
