@@ -20,7 +20,7 @@ from postfix_mtasts.settings import DEFAULT_CONFIG_FILE, MapSettings, Settings
 
 MAN = Path(__file__).parents[1] / "man"
 PACKAGE = Path(postfix_mtasts.__file__).parent  # here, or where Debian installed it
-PAGES = ["postfix-mtasts.8", "postfix-mtasts.yml.5"]
+PAGES = ["postfix-mtasts.1", "postfix-mtasts.yml.5", "postfix-mtasts.8"]
 
 
 def page(name: str) -> str:
@@ -120,8 +120,8 @@ def test_each_command_and_option_stands_in_the_manual() -> None:
     """Commands with options have a section; each option is there, in its command's section or for all."""
     from postfix_mtasts.cli.main import build_parser
 
-    text = re.sub(r"[\\]f[BIR]", "", page("postfix-mtasts.8"))
-    section = text[text.index("\n.SH COMMANDS\n") : text.index("\n.SH ANSWERS\n")]
+    text = re.sub(r"[\\]f[BIR]", "", page("postfix-mtasts.1"))
+    section = text[text.index("\n.SH COMMANDS\n") : text.index("\n.SH EXIT STATUS\n")]
     common, *rest = re.split(r"^\.SS ", section, flags=re.MULTILINE)
     sections = {re.match(r"[a-z ]*[a-z]", part)[0]: part for part in rest}  # type: ignore[index]
     missing = []
