@@ -1,4 +1,8 @@
-"""A TLSRPT collector's socket (libtlsrpt's protocol: one JSON object a datagram) that keeps what it gets."""
+"""A TLSRPT collector's socket (libtlsrpt's protocol: one JSON object a datagram) that keeps what it gets.
+
+A sender never waits: where the socket's queue is full, its report is lost. So
+the queue is long here, and what comes is read at once and understood later.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+_QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")  # of this network namespace, for sockets to come
+
 
 class Datagrams:
     """Entered by `with`; anybody may write to the socket at *path*."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._received: list[dict[str, Any]] = []
+        self._received: list[bytes] = []
+        _QUEUE.write_text("4096")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def __enter__(self) -> Self:
@@ -36,10 +43,11 @@ class Datagrams:
         self._path.unlink()
 
     def about(self, domain: str) -> list[dict[str, Any]]:
-        """What was reported about mail to *domain*: each datagram's policies, merged with how it ended ("f")."""
-        return [report["policies"][0] for report in list(self._received) if report["d"] == domain]
+        """What was reported about mail to *domain*: the policy of each report, and how it went ("f")."""
+        reports = [json.loads(datagram) for datagram in list(self._received) if domain.encode() in datagram]
+        return [report["policies"][0] for report in reports if report["d"] == domain]
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):
             while datagram := self._socket.recv(1 << 20):
-                self._received.append(json.loads(datagram))
+                self._received.append(datagram)
