@@ -10,8 +10,7 @@ import asyncio
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -22,7 +21,7 @@ from ..errors import ListenError
 from .listeners import split_inet
 from .metrics import Collector, Snapshot
 
-LOOP_PATIENCE = 2.0  # seconds
+LOOP_PATIENCE = 5.0  # seconds
 CLIENT_PATIENCE = 10.0  # seconds that a client may take over its request
 
 T = TypeVar("T")
@@ -53,7 +52,7 @@ class HttpServer:
         self,
         address: str,
         loop: asyncio.AbstractEventLoop,
-        snapshot: Callable[[], Snapshot],
+        snapshot: Callable[[], Coroutine[Any, Any, Snapshot]],
         faults: Callable[[], list[str]],
     ) -> None:
         self._loop, self._faults = loop, faults
@@ -84,7 +83,7 @@ class HttpServer:
                 case "/metrics":
                     return list(self._metrics(environ, start))
                 case "/healthz":
-                    faults = self._ask(self._faults)
+                    faults = self._ask(self._moving)
                 case _:
                     return _plain(start, "404 Not Found", "here are /metrics and /healthz")
         except (FutureTimeoutError, RuntimeError):  # RuntimeError: the loop is closed
@@ -93,18 +92,21 @@ class HttpServer:
             return _plain(start, "503 Service Unavailable", "\n".join(faults))
         return _plain(start, "200 OK", "ok")
 
-    def _ask(self, question: Callable[[], T]) -> T:
+    async def _moving(self) -> list[str]:
+        return self._faults()
+
+    def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The loop's answer. Raises: TimeoutError, RuntimeError."""
-        answer: Future[T] = Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(question())
-            except Exception as error:  # noqa: BLE001 -- handed to the one who asked
-                answer.set_exception(error)
-
-        self._loop.call_soon_threadsafe(ask)
-        return answer.result(LOOP_PATIENCE)
+        asked = question()
+        try:
+            answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        except RuntimeError:
+            asked.close()
+            raise
+        try:
+            return answer.result(LOOP_PATIENCE)
+        finally:
+            answer.cancel()
 
 
 def _plain(start: Callable[..., Any], status: str, text: str) -> list[bytes]:

@@ -8,7 +8,6 @@ result types, DNS types and results.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from prometheus_client.core import (
 )
 
 from .. import __version__
-from .state import Held
+from .survey import Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +34,12 @@ class Snapshot:
     fetches: Mapping[str, int]  # by result
     dns_queries: Mapping[tuple[str, str], int]  # by type and result
     reports: Mapping[str, int]  # sent or unsent
-    held: Sequence[Held]
+    policies: Survey
     negatives: int
     connections: int
     errors: int
     refresh_due: int
     refresh_lag: float
-    expires_in: Callable[[Held], float]  # seconds
 
 
 class Collector:
@@ -56,7 +54,8 @@ class Collector:
         cold = HistogramMetricFamily("mtasts_lookup_seconds", "Time that cold lookups took.")
         cold.add_metric([], buckets=list(now.cold_buckets), sum_value=now.cold_seconds)
         yield cold
-        yield _gauge("mtasts_policies", "Policies held, by mode.", ["mode"], _modes(now.held))
+        modes = {(mode,): number for mode, number in now.policies.modes.items()}
+        yield _gauge("mtasts_policies", "Policies held, by mode.", ["mode"], modes)
         yield _gauge("mtasts_negative_entries", "Domains remembered to have no policy.", [], {(): now.negatives})
         results = {(result,): number for result, number in now.fetches.items()}
         yield _counter("mtasts_fetches", "Policy fetches, by result.", ["result"], results)
@@ -65,21 +64,15 @@ class Collector:
         yield _counter("mtasts_reports", "Failed fetches told to a TLSRPT collector.", ["result"], reports)
         yield _gauge("mtasts_refresh_due", "Policies that are due for the refresher.", [], {(): now.refresh_due})
         yield _gauge("mtasts_refresh_lag_seconds", "How long the first has been due.", [], {(): now.refresh_lag})
-        failing = sum(held.trouble is not None for held in now.held)
+        failing = now.policies.failing
         yield _gauge("mtasts_refresh_failing", "Policies whose last fetch failed.", [], {(): failing})
-        nearest = min((left for held in now.held if (left := now.expires_in(held)) > 0), default=None)
-        if nearest is not None:
+        if (nearest := now.policies.nearest) is not None:
             yield _gauge("mtasts_policy_expiry_seconds", "Until the first policy ends.", [], {(): nearest})
         yield _gauge("mtasts_connections", "Connections open.", [], {(): now.connections})
         yield _counter("mtasts_errors", "Errors of the daemon's own.", [], {(): now.errors})
         build = InfoMetricFamily("mtasts_build", "Which daemon this is.")
         build.add_metric([], {"version": __version__})
         yield build
-
-
-def _modes(held: Sequence[Held]) -> dict[tuple[str, ...], int]:
-    modes = Counter(str(each.entry.policy.mode) for each in held)
-    return {(mode,): modes[mode] for mode in ("enforce", "testing", "none")}
 
 
 def _counter(name: str, text: str, labels: Sequence[str], values: Mapping[Any, int]) -> Metric:

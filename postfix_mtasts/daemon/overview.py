@@ -7,11 +7,9 @@ How it looks is cli/status.py's.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +20,9 @@ from ..core.policy import Mode
 from ..core.quoting import LIMIT
 from .counts import Counts
 from .keeper import Keeper
-from .state import FAILURE_MEMORY, Negative
+from .state import FAILURE_MEMORY, Held, Negative
+from .survey import in_turns, survey
 
-CHUNK = 500  # domains between two turns of the loop
 WORST = 5  # domains named of each kind
 DNS = "dns"  # the kind of failure that RFC 8460 has no result type for
 _SORTED_OUT = 100  # domains of a kind kept before only the worst are
@@ -64,20 +62,18 @@ class _Failing:
 
 async def overview(keeper: Keeper, counts: Counts, uptime: float, running: Running) -> dict[str, Any]:
     """All of it; yields to the loop on the way. Times are in seconds."""
-    modes: Counter[str] = Counter({str(mode): 0 for mode in Mode})
     kinds: dict[str, list[_Failing]] = {}
     numbers: Counter[str] = Counter()
-    nearest = float("inf")
-    async for held in _in_turns(list(keeper.held.values())):
-        modes[held.entry.policy.mode] += 1
-        left = keeper.upkeep.expires_in(held)
-        nearest = min(nearest, left) if left > 0 else nearest
+
+    def meet(held: Held, left: float) -> None:
         if (trouble := held.trouble) is not None:
             mode, ends = held.entry.policy.mode, max(left, 0.0)
             failing = _Failing(held.entry.domain, mode, ends, trouble.failures, None, trouble.reason)
             _note(kinds, numbers, trouble.result_type, failing)
+
+    policies = await survey(keeper, meet)
     now = keeper.upkeep.monotonic()
-    async for domain, negative in _in_turns(keeper.negatives.items()):
+    async for domain, negative in in_turns(keeper.negatives.items()):
         if negative.failed_at is not None and now < negative.failed_at + FAILURE_MEMORY:
             kind, reason = _kind(negative)
             _note(kinds, numbers, kind, _Failing(domain, None, None, None, now - negative.failed_at, reason))
@@ -93,8 +89,8 @@ async def overview(keeper: Keeper, counts: Counts, uptime: float, running: Runni
         "listen": running.listen,
         "metrics": running.metrics,
         "connections": running.connections,
-        "policies": dict(modes),
-        "nearest_expiry": nearest if nearest < float("inf") else None,
+        "policies": policies.modes,
+        "nearest_expiry": policies.nearest,
         "negatives": len(keeper.negatives),
         "lookups": _nested(counts.all_lookups()),
         "cold": {"number": buckets[-1][1], "seconds": counts.cold_seconds, "within": dict(buckets)},
@@ -108,13 +104,6 @@ async def overview(keeper: Keeper, counts: Counts, uptime: float, running: Runni
             for kind, number in numbers.most_common()
         ],
     }
-
-
-async def _in_turns(items: list[Any]) -> AsyncIterator[Any]:
-    for number, item in enumerate(items):
-        if number % CHUNK == 0:
-            await asyncio.sleep(0)
-        yield item
 
 
 def _note(kinds: dict[str, list[_Failing]], numbers: Counter[str], kind: str, failing: _Failing) -> None:

@@ -41,6 +41,7 @@ from .refresher import Refresher
 from .reporting import Reporter
 from .server import Server
 from .storekeeper import StoreKeeper
+from .survey import survey
 
 if TYPE_CHECKING:
     from .http import HttpServer
@@ -188,10 +189,11 @@ class Daemon:
 
         return HttpServer(address, self._loop, self.snapshot, self.health.faults)
 
-    def snapshot(self) -> Snapshot:
+    async def snapshot(self) -> Snapshot:
         """What /metrics shows, as it is now."""
         from .metrics import Snapshot
 
+        policies = await survey(self.keeper)
         due, lag = self.refresher.overdue(time.monotonic())
         return Snapshot(
             lookups=self.counts.all_lookups(),
@@ -200,13 +202,12 @@ class Daemon:
             fetches=dict(self.counts.fetches),
             dns_queries=dict(self.counts.dns_queries),
             reports=dict(self.counts.reports),
-            held=list(self.keeper.held.values()),
+            policies=policies,
             negatives=len(self.keeper.negatives),
             connections=len(self.server.connections),
             errors=self.counts.errors,
             refresh_due=due,
             refresh_lag=lag,
-            expires_in=self.keeper.upkeep.expires_in,
         )
 
     def _running(self, directory: Path) -> Running:

@@ -12,17 +12,11 @@ from dataclasses import replace
 
 import pytest
 
-from postfix_mtasts.core.entry import Entry
-from postfix_mtasts.core.names import parse_domain
-from postfix_mtasts.core.policy import parse_policy
 from postfix_mtasts.daemon.counts import Counts
 from postfix_mtasts.daemon.http import HttpServer
 from postfix_mtasts.daemon.metrics import Snapshot
-from postfix_mtasts.daemon.state import Held
+from postfix_mtasts.daemon.survey import Survey
 from postfix_mtasts.errors import ListenError
-
-POLICY = parse_policy(b"version: STSv1\nmode: enforce\nmx: mx.example.net\nmax_age: 86400\n")
-HELD = Held(Entry(parse_domain("example.net"), POLICY, "1", 0.0, 0.0), 0.0)
 
 SNAPSHOT = Snapshot(
     lookups={("postfix", "secure"): 3, ("postfix", "notfound"): 2},
@@ -31,13 +25,12 @@ SNAPSHOT = Snapshot(
     fetches={"ok": 1, "sts-webpki-invalid": 4},
     dns_queries={("TXT", "nxdomain"): 7},
     reports={"sent": 11},
-    held=[HELD],
+    policies=Survey({"enforce": 1, "testing": 0, "none": 0}, 2, 86400.0),
     negatives=5,
     connections=6,
     errors=8,
     refresh_due=9,
     refresh_lag=10.5,
-    expires_in=lambda held: 86400.0,
 )
 
 LINES = [
@@ -54,7 +47,7 @@ LINES = [
     'mtasts_reports_total{result="sent"} 11.0',
     "mtasts_refresh_due 9.0",
     "mtasts_refresh_lag_seconds 10.5",
-    "mtasts_refresh_failing 0.0",
+    "mtasts_refresh_failing 2.0",
     "mtasts_policy_expiry_seconds 86400.0",
     "mtasts_connections 6.0",
     "mtasts_errors_total 8.0",
@@ -80,6 +73,10 @@ def ask(address: str, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+async def nothing_shown() -> Snapshot:
+    raise AssertionError
+
+
 Serve = Callable[..., None]
 
 
@@ -88,7 +85,10 @@ def serve(loop: asyncio.AbstractEventLoop, address: str) -> Iterator[Serve]:
     servers: list[HttpServer] = []
 
     def start(snapshot: Snapshot = SNAPSHOT, faults: Callable[[], list[str]] = list) -> None:
-        servers.append(HttpServer(address, loop, lambda: snapshot, faults))
+        async def shown() -> Snapshot:
+            return snapshot
+
+        servers.append(HttpServer(address, loop, shown, faults))
 
     yield start
     for server in servers:
@@ -106,7 +106,7 @@ def test_every_metric_has_its_name_and_labels(serve: Serve, address: str) -> Non
 
 def test_without_a_policy_there_is_no_nearest_end(serve: Serve, address: str) -> None:
     """An absent series, not a misleading zero."""
-    serve(replace(SNAPSHOT, held=[]))
+    serve(replace(SNAPSHOT, policies=Survey({}, 0, None)))
     assert "mtasts_policy_expiry_seconds " not in ask(address, "/metrics")[1]
 
 
@@ -145,7 +145,7 @@ def test_a_taken_address_is_named(loop: asyncio.AbstractEventLoop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ListenError, match=f"metrics.listen: inet:127.0.0.1:{port}: Address already in use"):
-            HttpServer(f"inet:127.0.0.1:{port}", loop, lambda: SNAPSHOT, list)
+            HttpServer(f"inet:127.0.0.1:{port}", loop, nothing_shown, list)
 
 
 def test_cold_lookups_fall_into_buckets() -> None:
