@@ -1,7 +1,7 @@
 # For a fresh Debian 12 or 13 machine with python3 and make:
 #
 #   make run    the daemon, built-in defaults, 127.0.0.1:8462, in the foreground
-#   make demo   the daemon at work in a small world of its own; no internet, 1 s
+#   make demo   the daemon at work in a small world of its own; no internet, 10 s
 #   make test   install what the tests need, check the code, run all tests
 #   make deb    the Debian packages, built and tried in clean chroots; as root
 #   make wheel  the packages for pip, built and tried
@@ -18,7 +18,7 @@ BIN = $(VENV)/bin
 RELEASES = bookworm trixie
 
 # command:package, for tests/integration and the manual pages
-SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light postmap:postfix ip:iproute2 faketime:faketime groff:groff
+SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light postmap:postfix ip:iproute2 faketime:faketime groff:groff debootstrap:debootstrap
 
 run: $(VENV)/installed-run
 	exec $(BIN)/postfix-mtasts daemon
