@@ -24,8 +24,10 @@ class Datagrams:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._received: list[bytes] = []
+        usual = _QUEUE.read_text()
         _QUEUE.write_text("4096")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        _QUEUE.write_text(usual)
 
     def __enter__(self) -> Self:
         self._socket.bind(str(self._path))
