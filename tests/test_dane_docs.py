@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import postfix_mtasts
 from postfix_mtasts.core.outcome import ResultType
 from postfix_mtasts.settings import DEFAULT_MAPS
 
-ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docs" / "dane.rst").read_text()
+TEXT = (Path(__file__).parents[1] / "docs" / "dane.rst").read_text()
+PACKAGE = Path(postfix_mtasts.__file__).parent  # here, or where Debian installed it
 
 
 def test_each_event_about_dane_is_explained() -> None:
     """Those that the daemon logs are the terms of the list."""
-    sources = [path.read_text() for path in (ROOT / "postfix_mtasts").rglob("*.py")]
+    sources = [path.read_text() for path in PACKAGE.rglob("*.py")]
     logged = {event for text in sources for event in re.findall(r'log\.\w+\(\s*"((?:dane|resolver)-[a-z-]+) %s"', text)}
     assert len(logged) == 4
     assert set(re.findall(r"^``([a-z-]+)``$", TEXT, re.MULTILINE)) == logged
