@@ -39,7 +39,7 @@ from .wire import dane_to_json, outcome_to_json
 
 PATIENCE = 10.0  # seconds that any fetch may run before one that waits may take its place
 WAITING_THREADS = 256  # beyond fetch.parallel: jobs that ask DNS, or wait for a place
-NICENESS = 10  # the process that answers Postfix comes first
+NICENESS = 15  # the process that answers Postfix comes first
 DESCRIPTORS_EACH = 4  # a fetch holds two, and asks DNS before
 
 
