@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -39,10 +38,10 @@ from .counts import Counts
 from .keeper import Keeper
 from .overview import Running, overview
 from .state import Held
+from .survey import in_turns, survey
 
 AT_ONCE = 32  # fetches of one request under way
 SMTP = 25
-CHUNK = 200  # objects between two turns of the loop
 LOADING = 0.05  # seconds between two looks whether the store is loaded
 
 Answer = dict[str, Any]
@@ -76,9 +75,7 @@ class Operations:
             yield answer
 
     async def _list(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
-        for number, held in enumerate(list(self._keeper.held.values())):
-            if number % CHUNK == 0:
-                await asyncio.sleep(0)
+        async for held in in_turns(list(self._keeper.held.values())):
             yield self._row(held)
 
     def _row(self, held: Held) -> Answer:
@@ -146,16 +143,17 @@ class Operations:
         return {"answers": answers, "replies": replies}
 
     async def _stats(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
-        held = list(self._keeper.held.values())
+        ends: list[float] = []
+        policies = await survey(self._keeper, lambda held, left: ends.append(left))
         lookups = self._counts.all_lookups()
         yield {
             "version": __version__,
             "uptime": time.monotonic() - self._began,
-            "policies": dict(Counter(str(each.entry.policy.mode) for each in held)),
+            "policies": {mode: number for mode, number in policies.modes.items() if number},
             "negatives": len(self._keeper.negatives),
             "lookups": {f"{name} {answer}": number for (name, answer), number in lookups.items()},
             "fetches": dict(self._counts.fetches),
-            "nearest_expiry": min((self._keeper.upkeep.expires_in(each) for each in held), default=None),
+            "nearest_expiry": min(ends, default=None),
         }
 
     async def _status(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
@@ -198,9 +196,7 @@ class Operations:
             yield {"domain": domain, "result": "forgotten" if self._keeper.forget(domain) else "unknown"}
 
     async def _export(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
-        for number, entry in enumerate(self._keeper.contents()):
-            if number % CHUNK == 0:
-                await asyncio.sleep(0)
+        async for entry in in_turns(list(self._keeper.contents())):
             yield {
                 "domain": entry.domain,
                 "record_id": entry.record_id,

@@ -113,10 +113,8 @@ def signed(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with Knot(directory / "knot", {"dane.test": records, "broken.test": broken}, ready) as knot:
         anchor = knot.trust_anchor("dane.test")
         anchors = [anchor, anchor.replace("dane.test", "broken.test")]
-        with Unbound(directory / "unbound", ["dane.test", "broken.test"], anchors):
-            before, internet.dns.upstream = internet.dns.upstream, UNBOUND
+        with Unbound(directory / "unbound", ["dane.test", "broken.test"], anchors), internet.dns.through(UNBOUND):
             yield internet
-            internet.dns.upstream = before
 
 
 @pytest.fixture(scope="module")

@@ -76,10 +76,9 @@ def broken(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with (
         Knot(directory / "knot", {}, {ZONE: lines}),
         Unbound(directory / "unbound", [ZONE], [anchor]),
+        internet.dns.through(UNBOUND),
     ):
-        before, internet.dns.upstream = internet.dns.upstream, UNBOUND
         yield internet
-        internet.dns.upstream = before
 
 
 @pytest.fixture(scope="module")

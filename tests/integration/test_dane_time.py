@@ -42,10 +42,8 @@ def moving(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iter
         internet.serve(domain, GOOD)
     with Knot(directory / "knot", {"moving.test": PLAIN}) as knot:
         anchor = knot.trust_anchor("moving.test")
-        with Unbound(directory / "unbound", ["moving.test"], [anchor], caching=False):
-            before, internet.dns.upstream = internet.dns.upstream, UNBOUND
+        with Unbound(directory / "unbound", ["moving.test"], [anchor], caching=False), internet.dns.through(UNBOUND):
             yield knot
-            internet.dns.upstream = before
 
 
 def test_a_domain_gains_and_loses_dane(internet: Internet, moving: Knot, tmp_path: Path) -> None:

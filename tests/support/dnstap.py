@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import socket
 import socketserver
-import threading
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
 import dns.rdatatype
+
+from tests.support.serving import Serving
 
 Fault = Callable[[dns.message.Message], bytes | None]  # a query to the reply's bytes, or silence
 
@@ -32,7 +32,7 @@ def servfail(query: dns.message.Message) -> bytes | None:
     return reply.to_wire()
 
 
-class DnsTap:
+class DnsTap(Serving):
     """The forwarder; `upstream` may be changed at any time."""
 
     address = "127.0.0.1"
@@ -56,22 +56,19 @@ class DnsTap:
                     if reply is not None:
                         self.wfile.write(len(reply).to_bytes(2) + reply)
 
-        self._servers: list[socketserver.BaseServer] = [
+        self._servers = [
             _Udp((self.address, 53), Datagram),
             _Tcp((self.address, 53), Stream),
         ]
 
-    def __enter__(self) -> Self:
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
-    ) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+    @contextmanager
+    def through(self, upstream: str) -> Iterator[None]:
+        """Have *upstream* answer while the block runs."""
+        before, self.upstream = self.upstream, upstream
+        try:
+            yield
+        finally:
+            self.upstream = before
 
     def count(self, name: str, rdtype: str) -> int:
         """How often *name* has been asked for."""

@@ -16,8 +16,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Literal, Self
+
+from tests.support.serving import Serving
 
 StartTls = Literal["offered", "withheld", "refused", "garbled"]
 
@@ -53,7 +54,7 @@ class _Host:
     context: ssl.SSLContext
 
 
-class Receivers:
+class Receivers(Serving):
     """Entered by `with`; `host` adds a mail server and returns its address."""
 
     def __init__(self, directory: Path) -> None:
@@ -66,16 +67,7 @@ class Receivers:
 
     def __enter__(self) -> Self:
         self._servers = [_Server(self, port) for port in PORTS]
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
-    ) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+        return super().__enter__()
 
     def host(
         self, certificate: bytes, *, starttls: StartTls = "offered", by_name: Mapping[str, bytes] | None = None

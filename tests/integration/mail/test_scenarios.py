@@ -81,8 +81,7 @@ def sent(
         knot = stack.enter_context(MailKnot(directory / "knot", {SIGNED: world.signed}))
         unbound = MailUnbound(directory / "unbound", [SIGNED], [knot.trust_anchor(SIGNED)])
         stack.enter_context(unbound)
-        stack.callback(setattr, internet.dns, "upstream", internet.dns.upstream)
-        internet.dns.upstream = unbound.address
+        stack.enter_context(internet.dns.through(unbound.address))
         daemon = stack.enter_context(Daemon(directory / "daemon", internet.config()))
         sent = {}
         for version in VERSIONS:
