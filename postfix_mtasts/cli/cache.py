@@ -18,10 +18,10 @@ from typing import IO, Any
 from ..configfile import read
 from ..configvalues import parse_duration
 from ..core.names import Domain, parse_domain
-from ..core.quoting import escape, quote
+from ..core.quoting import escape, json_line, quote
 from ..errors import DomainError, InputError
 from .control import Answer, Ask, connected
-from .text import json_line, span, when
+from .text import span, when
 
 OK, NOTHING, USAGE = 0, 1, 64
 DOMAINS_EACH = 1_000  # of one request: far below the limit of its line

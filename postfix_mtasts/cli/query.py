@@ -21,11 +21,11 @@ from ..configfile import read
 from ..core.dane import judge
 from ..core.names import NoDomain
 from ..core.outcome import Failed, Found, Stage
-from ..core.quoting import quote
+from ..core.quoting import json_line, quote
 from ..core.verdict import Kind
 from ..resolving.sources import Sources
 from ..settings import Settings
-from . import explain, text
+from . import explain
 from .holding import Holding, Neighbour
 from .inquiry import Inquiry, inquire
 
@@ -140,7 +140,7 @@ def _progress(key: str) -> tuple[Callable[[Stage], None], Callable[[], None]]:
 
 def _print(inquiry: Inquiry, holding: Holding | None, settings: Settings, args: argparse.Namespace) -> None:
     if args.json:
-        print(text.json_line(_shape(inquiry, holding)), flush=True)
+        print(json_line(_shape(inquiry, holding)), flush=True)
     elif args.explain:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         print("\n".join(explain.lines(inquiry, settings.lookup, colour, holding)), flush=True)

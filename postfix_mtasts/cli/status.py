@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..configfile import read
-from ..core.quoting import quote
+from ..core.quoting import json_line, quote
 from ..daemon.directory import store_directory
 from ..errors import StoreError
 from .control import Answer, ask_daemon
 from .screen import Cell, Table, show
-from .text import json_line, shown, span, when
+from .text import shown, span, when
 
 OK = 0
 PATIENCE = 10.0  # seconds that the daemon may take

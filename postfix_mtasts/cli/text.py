@@ -1,8 +1,7 @@
-"""Times, remote text and JSON as the commands print them."""
+"""Times and remote text as the commands print them."""
 
 from __future__ import annotations
 
-import json
 import time
 
 from ..core.quoting import LIMIT, escape
@@ -19,11 +18,6 @@ def span(seconds: float) -> str:
         if abs(seconds) >= size:
             return f"{seconds / size:.1f}{unit}"
     return f"{seconds:.0f}s"
-
-
-def json_line(value: object) -> str:
-    """One line of JSON, in ASCII without control characters."""
-    return json.dumps(value).replace("\x7f", "\\u007f")  # the one control character that json leaves as it is
 
 
 def shown(text: str) -> str:

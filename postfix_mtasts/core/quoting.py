@@ -7,6 +7,7 @@ terminal code, and never takes more than LIMIT characters.
 
 from __future__ import annotations
 
+import json
 import re
 
 LIMIT = 200  # characters of one field, before quoting
@@ -27,6 +28,11 @@ def quote(value: object) -> str:
 def escape(text: str) -> str:
     """Return *text* as visible ASCII and blanks: the rest, and the backslash, as Python escapes."""
     return text.encode("unicode_escape").decode("ascii")
+
+
+def json_line(value: object) -> str:
+    """*value* as one line of JSON, in ASCII without control characters."""
+    return json.dumps(value).replace("\x7f", "\\u007f")  # the one control character that json leaves as it is
 
 
 class KV:

@@ -7,14 +7,13 @@ each line begins with journald's priority, and the journal adds the time.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 import time
 from traceback import format_tb
 
-from ..core.quoting import KV, LIMIT, escape
+from ..core.quoting import KV, LIMIT, escape, json_line
 from ..settings import LogSettings
 
 TRACEBACK = 12  # places of one, the last
@@ -47,7 +46,7 @@ class _Json(logging.Formatter):
             line[name] = value if plain else str(value)[:LIMIT]
         if traceback := _traceback(record):
             line["traceback"] = traceback
-        return json.dumps(line).replace("\x7f", "\\u007f")  # the one control character that json leaves as it is
+        return json_line(line)
 
 
 def _parts(record: logging.LogRecord) -> tuple[str, dict[str, object]]:

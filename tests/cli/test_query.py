@@ -22,9 +22,9 @@ import pytest
 from postfix_mtasts.cli import explain, query
 from postfix_mtasts.cli.inquiry import Inquiry, inquire
 from postfix_mtasts.cli.main import main
-from postfix_mtasts.cli.text import json_line
 from postfix_mtasts.core.dnsdata import DnsAnswer, Mx, Tlsa
 from postfix_mtasts.core.outcome import Note, ResultType, Stage
+from postfix_mtasts.core.quoting import json_line
 from postfix_mtasts.errors import DnsError, FetchError
 from postfix_mtasts.resolving.sources import Sources, Transfer
 from postfix_mtasts.settings import LookupSettings, MapSettings
