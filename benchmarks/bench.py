@@ -34,9 +34,9 @@ from benchmarks.rig import (
     place,
     quiet,
 )
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet, Site, policy
 from tests.support.namespace import inside
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet, Site, policy
 from tests.support.waiting import wait_until
 
 CACHED, REFRESHED, COLD_WITH, COLD_WITHOUT = 300, 500, 600, 20_000  # domains

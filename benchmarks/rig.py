@@ -12,13 +12,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from postfix_mtasts.adapters.store_disk import DiskStore
+from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import parse_domain
 from postfix_mtasts.core.policy import parse_policy
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet, policy
-from tests.support.servers import NSD
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.debian import NSD
+from tests.support.servers.internet import Internet, policy
 from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent

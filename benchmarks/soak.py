@@ -20,10 +20,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.daemon import Daemon
-from tests.support.dnstap import servfail
-from tests.support.internet import Internet, Site, policy
 from tests.support.namespace import inside
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.dnstap import servfail
+from tests.support.servers.internet import Internet, Site, policy
 
 CLIENTS, SHOWN_EVERY, LIMIT = 8, 10.0, 1.02  # threads, seconds, growth
 

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from demo.world import Authority
-from tests.support.daemon import Daemon
-from tests.support.dnsserver import DnsServer
-from tests.support.mail import Attempt, Postfix
-from tests.support.receivers import Receivers
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.dnsserver import DnsServer
+from tests.support.servers.receivers import Receivers
+from tests.support.worlds.mail import Attempt, Postfix
 
 DOMAINS = {
     "honest.example": "Nobody meddles",

@@ -11,9 +11,9 @@ from typing import Any
 
 from demo import mail
 from demo.world import Authority, PolicyHosts, Site
-from tests.support.daemon import ENVIRONMENT, Daemon
-from tests.support.dnsserver import DnsServer, Key
-from tests.support.servers import postmap
+from tests.support.servers.daemon import ENVIRONMENT, Daemon
+from tests.support.servers.debian import postmap
+from tests.support.servers.dnsserver import DnsServer, Key
 
 SITES = {
     "bank.example": Site("enforce", 90),

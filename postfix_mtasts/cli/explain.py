@@ -2,7 +2,7 @@
 
 Lines of WIDTH columns at most, in ASCII. Remote text goes through `text.shown`, so
 that it can neither send a terminal code nor take more than LIMIT characters.
-Asking is inquiry.py's.
+Asking is resolving/tracing.py's.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
+from ..config.settings import LookupSettings
 from ..core.dane import DaneStatus, judge, without_tlsa
 from ..core.names import NoDomain
 from ..core.outcome import Absent, DnsFailed, Failed, Found, ResultType, Stage
 from ..core.policy import Mode, Policy
 from ..core.quoting import escape, quote
 from ..core.verdict import Kind
-from ..settings import LookupSettings
-from .holding import Holding
-from .inquiry import Inquiry, Step
+from ..resolving.tracing import Inquiry, Step
+from .comparing import Holding
 from .text import shown, span
 
 WIDTH = 80

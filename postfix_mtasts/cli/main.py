@@ -12,7 +12,7 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
 
-COMMANDS = ("daemon", "status", "query", "cache", "config")  # each a module here
+COMMANDS = ("daemon", "status", "query", "cache", "config")  # each a module of commands/
 OK, USAGE, UNAVAILABLE, BAD_CONFIG = 0, 64, 69, 78  # sysexits.h
 
 
@@ -40,7 +40,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"postfix-mtasts {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in commands:
-        import_module(f".{name}", __package__).add_parser(subparsers, parent)
+        import_module(f".commands.{name}", __package__).add_parser(subparsers, parent)
     return parser
 
 

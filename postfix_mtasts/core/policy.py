@@ -1,7 +1,7 @@
 """The policy file (RFC 8461 sections 3.2 and 4.1).
 
 The body of an HTTPS answer in, a Policy or one fault out. Fetching it and its
-size limit are adapters/https.py's work; a policy in time is entry.py's.
+size limit are adapters/https/'s work; a policy in time is entry.py's.
 
 Rule 1: white space, a byte order mark and one final dot of an mx cannot be
         misread and are passed over; nothing else is guessed.

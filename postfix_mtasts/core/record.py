@@ -1,7 +1,7 @@
 """The TXT record at _mta-sts.DOMAIN (RFC 8461 section 3.1).
 
 Bytes of the TXT records in, the one record's id out. Asking DNS, joining a
-record's strings and following aliases is adapters/dns.py's work.
+record's strings and following aliases is adapters/dns/client.py's work.
 
 Rule 1: only records that begin with "v=STSv1", blanks or tabs, ";" count.
         Anything else at the name belongs to somebody else.

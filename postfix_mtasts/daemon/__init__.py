@@ -1,1 +1,9 @@
-"""The asyncio daemon: owns all state that changes."""
+"""The asyncio daemon: owns all state that changes.
+
+daemon      signals, reload, drain: the process
+serving/    connections of Postfix, and their ready replies
+policies/   what is known of every domain, and the work that finds out more
+workers/    the processes that ask DNS and policy hosts
+operating/  what an operator sees and steers
+counters, directory, logs, systemd
+"""

@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from ..configfile import DEFAULT, Loaded
+from ..config.file import DEFAULT, Loaded
 from ..core.quoting import KV
 
 log = logging.getLogger(__name__)

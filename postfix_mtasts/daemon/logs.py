@@ -13,8 +13,8 @@ import sys
 import time
 from traceback import format_tb
 
+from ..config.settings import LogSettings
 from ..core.quoting import KV, LIMIT, escape, json_line
-from ..settings import LogSettings
 
 TRACEBACK = 12  # places of one, the last
 _OURS = __name__.partition(".")[0]

@@ -5,11 +5,11 @@ Source: RFC 8461 section 5; section 2 for DANE, which MTA-STS never overrides.
 
 from __future__ import annotations
 
+from ..config.settings import LookupSettings
 from ..core.dane import DaneStatus
 from ..core.outcome import Absent, DnsFailed, Failed
 from ..core.policy import Mode, Policy
 from ..core.verdict import Kind, Verdict
-from ..settings import LookupSettings
 
 DNS_FAILURE_LASTS = 30.0  # seconds, then DNS is asked again
 NEGATIVE_LEAST = 60.0  # seconds, however small the SOA minimum

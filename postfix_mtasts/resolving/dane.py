@@ -17,8 +17,8 @@ from ..core.dane import DaneFacts, DaneStatus, HostFacts, host_status
 from ..core.dnsdata import DnsAnswer
 from ..core.names import Domain
 from ..core.outcome import Note, Stage, no_note
+from ..core.ports import Dns
 from ..errors import DnsError
-from .sources import Dns
 
 HOST_LIMIT = 16  # MX hosts asked about, by preference; a domain must not make us ask without end
 NAME_LIMIT = 253  # characters of a domain name without its final dot

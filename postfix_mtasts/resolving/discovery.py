@@ -15,9 +15,9 @@ from ..core.addresses import connect_order, forbidden
 from ..core.names import Domain
 from ..core.outcome import Absent, DnsFailed, Failed, Found, Note, Outcome, ResultType, Stage, Unchanged, no_note
 from ..core.policy import parse_policy
+from ..core.ports import Sources
 from ..core.record import Record, select_record
 from ..errors import DnsError, FetchError, PolicySyntaxError, RecordError
-from .sources import Sources
 
 NAME_LIMIT = 253  # characters of a domain name without its final dot
 

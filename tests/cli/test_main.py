@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from postfix_mtasts import __version__
-from postfix_mtasts.cli import config
+from postfix_mtasts.cli.commands import config
 from postfix_mtasts.cli.main import main
 from postfix_mtasts.errors import ConfigError, ListenError, StoreBusyError, StoreError
 

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mtasts.core.answer import answer_text
 from postfix_mtasts.core.dane import (
     DaneFacts,
     DaneReading,
@@ -29,9 +28,10 @@ from postfix_mtasts.core.dane import (
 from postfix_mtasts.core.dnsdata import Tlsa
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.policy import parse_policy
+from postfix_mtasts.core.reply import answer_text
 from postfix_mtasts.core.verdict import Kind
 from postfix_mtasts.resolving.answering import of_policy
-from tests.support.postfix_grammar import read_result
+from tests.support.fakes.postfix_grammar import read_result
 
 USABLE, UNUSABLE, UNKNOWN = DaneStatus.USABLE, DaneStatus.UNUSABLE, DaneStatus.UNKNOWN
 HOUR, DAY = 3600.0, 86_400.0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mtasts.configfile import DEFAULT, Loaded
+from postfix_mtasts.config.file import DEFAULT, Loaded
+from postfix_mtasts.config.settings import CacheSettings, Settings
 from postfix_mtasts.daemon.directory import store_directory
-from postfix_mtasts.settings import CacheSettings, Settings
 
 
 def loaded(directory: Path, origin: str = DEFAULT) -> Loaded:

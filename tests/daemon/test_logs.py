@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 import postfix_mtasts
+from postfix_mtasts.config.settings import LogSettings
 from postfix_mtasts.core.quoting import KV
 from postfix_mtasts.daemon import logs
-from postfix_mtasts.settings import LogSettings
-from tests.support.loglines import HOSTILE, read_json, read_stamped, read_text
+from tests.support.fakes.loglines import HOSTILE, read_json, read_stamped, read_text
 
 log = logging.getLogger("postfix_mtasts.daemon.test")
 READERS = {"text": read_stamped, "json": read_json}

@@ -20,16 +20,16 @@ from dataclasses import dataclass
 import dns.message
 import dns.rrset
 
-from postfix_mtasts.adapters.dns import DnsClient
-from postfix_mtasts.adapters.probe import txt_question, understand
-from postfix_mtasts.adapters.store import decode
+from postfix_mtasts.adapters.dns.client import DnsClient
+from postfix_mtasts.adapters.dns.probe import txt_question, understand
+from postfix_mtasts.adapters.store.rows import decode
 from postfix_mtasts.core.names import Domain, parse_key
 from postfix_mtasts.core.netstring import NetstringDecoder
 from postfix_mtasts.core.policy import parse_policy
 from postfix_mtasts.core.record import select_record
 from postfix_mtasts.core.socketmap import parse_request
 from postfix_mtasts.core.tlsrpt import select_record as select_tlsrpt
-from postfix_mtasts.daemon.wire import dane_from_json, outcome_from_json
+from postfix_mtasts.daemon.workers.wire import dane_from_json, outcome_from_json
 from postfix_mtasts.errors import InputError
 
 NAME = "_mta-sts.example.test"

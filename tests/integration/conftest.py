@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import namespace
-from tests.support.internet import Internet, Site, zone_lines
-from tests.support.servers import Knot, Unbound
+from tests.support.servers.debian import Knot, Unbound
+from tests.support.servers.internet import Internet, Site, zone_lines
 
 WHY = "tests/integration needs root and namespaces of its own; as root: make test"
 

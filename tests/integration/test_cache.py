@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support.daemon import ENVIRONMENT, Daemon
-from tests.support.internet import Internet, Site, policy
+from tests.support.servers.daemon import ENVIRONMENT, Daemon
+from tests.support.servers.internet import Internet, Site, policy
 
 OWNER = 4711  # uid and gid of nobody in particular
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import daemon as running
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet, policy
+from tests.support.servers import daemon as running
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet, policy
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"
 MAX_AGE = 7200  # seconds

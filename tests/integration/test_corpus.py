@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet, Site
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet, Site
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet, Site, policy
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet, Site, policy
 
 ROUNDS, EACH = 50, 6  # kills, and domains that are asked for at the same time before each
 ENFORCED = "OK secure match=mx.example.net servername=hostname"

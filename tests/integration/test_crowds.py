@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.hanging import ADDRESS as HANGING
-from tests.support.hanging import HangingHost
-from tests.support.internet import Internet, Site, policy
-from tests.support.socketmap_client import SocketmapClient, frame
+from tests.support.fakes.hanging import ADDRESS as HANGING
+from tests.support.fakes.hanging import HangingHost
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet, Site, policy
+from tests.support.servers.socketmap_client import SocketmapClient, frame
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"
 GOOD = policy("mx.example.net")

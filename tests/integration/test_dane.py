@@ -17,10 +17,10 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.dnstap import servfail
-from tests.support.internet import Internet, Site, policy, zone_lines
-from tests.support.servers import KNOT, UNBOUND, Knot, Unbound, zone_head
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.debian import KNOT, UNBOUND, Knot, Unbound, zone_head
+from tests.support.servers.dnstap import servfail
+from tests.support.servers.internet import Internet, Site, policy, zone_lines
 from tests.support.waiting import wait_until
 
 STS = "OK secure match=mx.example.net servername=hostname"

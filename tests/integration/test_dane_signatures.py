@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet, Site, policy, zone_lines
-from tests.support.servers import UNBOUND, Knot, Unbound, ask
-from tests.support.signing import presigned
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.debian import UNBOUND, Knot, Unbound, ask
+from tests.support.servers.internet import Internet, Site, policy, zone_lines
+from tests.support.servers.signing import presigned
 
 STS = "OK secure match=mx.example.net servername=hostname"
 GOOD = policy("mx.example.net")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clocks import HurriedDaemon
-from tests.support.daemon import Daemon
-from tests.support.dnstap import servfail
-from tests.support.internet import Internet, Site, policy, zone_lines
-from tests.support.servers import UNBOUND, Knot, Unbound
+from tests.support.fakes.clocks import HurriedDaemon
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.debian import UNBOUND, Knot, Unbound
+from tests.support.servers.dnstap import servfail
+from tests.support.servers.internet import Internet, Site, policy, zone_lines
 from tests.support.waiting import wait_until
 
 STS, DANE, TEMP = "OK secure match=mx.example.net servername=hostname", "OK dane-only", "TEMP "

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, refused
-from tests.support.internet import Internet, Site, policy
+from tests.support.servers.daemon import Daemon, refused
+from tests.support.servers.internet import Internet, Site, policy
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"
 GOOD = policy("mx.example.net")

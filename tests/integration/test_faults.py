@@ -14,10 +14,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.dnstap import servfail, silence
-from tests.support.hanging import ADDRESS, HangingHost
-from tests.support.internet import Internet, policy
+from tests.support.fakes.hanging import ADDRESS, HangingHost
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.dnstap import servfail, silence
+from tests.support.servers.internet import Internet, policy
 from tests.support.waiting import wait_until
 
 OLD = "OK secure match=mx.example.net servername=hostname"

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.certificates import Authority
-from tests.support.daemon import Daemon
-from tests.support.hostile_https import PolicyHost, Script, Seen, answer, server_context
-from tests.support.internet import Internet, Site, policy
-from tests.support.loglines import HOSTILE, read_json, read_stamped, read_text
+from tests.support.fakes.loglines import HOSTILE, read_json, read_stamped, read_text
+from tests.support.servers.certificates import Authority
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.hostile_https import PolicyHost, Script, Seen, answer, server_context
+from tests.support.servers.internet import Internet, Site, policy
 from tests.support.waiting import wait_until
 
 ADDRESS = "127.0.7.1"  # of the hostile policy host

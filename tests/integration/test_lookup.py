@@ -10,12 +10,12 @@ import dns.message
 import dns.rrset
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.dnstap import servfail
-from tests.support.hanging import ADDRESS as HANGING
-from tests.support.hanging import HangingHost
-from tests.support.internet import Internet, Site, policy
-from tests.support.servers import UNBOUND, postmap
+from tests.support.fakes.hanging import ADDRESS as HANGING
+from tests.support.fakes.hanging import HangingHost
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.debian import UNBOUND, postmap
+from tests.support.servers.dnstap import servfail
+from tests.support.servers.internet import Internet, Site, policy
 from tests.support.waiting import wait_until
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"

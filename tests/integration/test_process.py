@@ -9,9 +9,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.daemon import Daemon, refused
-from tests.support.internet import Internet, policy
-from tests.support.servers import postmap
+from tests.support.servers.daemon import Daemon, refused
+from tests.support.servers.debian import postmap
+from tests.support.servers.internet import Internet, policy
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"
 GOOD = policy("mx.example.net")

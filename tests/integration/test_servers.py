@@ -12,9 +12,9 @@ import dns.flags
 import dns.rcode
 import pytest
 
-from tests.support.dnstap import servfail
-from tests.support.internet import Internet, policy
-from tests.support.servers import UNBOUND, ask, postmap
+from tests.support.servers.debian import UNBOUND, ask, postmap
+from tests.support.servers.dnstap import servfail
+from tests.support.servers.internet import Internet, policy
 
 
 def get(internet: Internet, host: str) -> tuple[int, bytes]:

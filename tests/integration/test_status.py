@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.daemon import ENVIRONMENT, Daemon
-from tests.support.internet import Internet, Site, policy
+from tests.support.servers.daemon import ENVIRONMENT, Daemon
+from tests.support.servers.internet import Internet, Site, policy
 
 
 def status(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:

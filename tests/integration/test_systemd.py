@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon, refused
-from tests.support.internet import Internet, policy
-from tests.support.socketmap_client import SocketmapClient
+from tests.support.servers.daemon import Daemon, refused
+from tests.support.servers.internet import Internet, policy
+from tests.support.servers.socketmap_client import SocketmapClient
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"
 

@@ -11,9 +11,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.collector import Collector, Reportd
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet, policy
+from tests.support.servers.collector import Collector, Reportd
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet, policy
 from tests.support.waiting import wait_until
 
 GOOD = policy("mx.example.net")

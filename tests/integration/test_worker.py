@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.hanging import ADDRESS, HangingHost
-from tests.support.internet import Internet, policy
+from tests.support.fakes.hanging import ADDRESS, HangingHost
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet, policy
 from tests.support.waiting import wait_until
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"

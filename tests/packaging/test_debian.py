@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from postfix_mtasts import __version__
-from postfix_mtasts.configfile import DEFAULT, load, read
-from postfix_mtasts.settings import DEFAULT_CONFIG_FILE, DEFAULT_DIRECTORY, DEFAULT_MAPS, Settings
+from postfix_mtasts.config.file import DEFAULT, load, read
+from postfix_mtasts.config.settings import DEFAULT_CONFIG_FILE, DEFAULT_DIRECTORY, DEFAULT_MAPS, Settings
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "debian"

@@ -12,9 +12,9 @@ import pytest
 from postfix_mtasts.core.dnsdata import DnsAnswer
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Absent, DnsFailed, Failed, Found, Note, Outcome, ResultType, Stage, Unchanged
+from postfix_mtasts.core.ports import Sources, Transfer
 from postfix_mtasts.errors import DnsError, FetchError
 from postfix_mtasts.resolving.discovery import discover
-from postfix_mtasts.resolving.sources import Sources, Transfer
 
 D = Domain("example.com")
 TXT = b"v=STSv1; id=2;"

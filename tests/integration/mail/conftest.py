@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.support import trixie
-from tests.support.certificates import Authority
-from tests.support.internet import Internet
-from tests.support.mail import Postfix
-from tests.support.mailworld import World
-from tests.support.receivers import Receivers
-from tests.support.scenarios import NEW, VERSIONS, Version
+from tests.support.servers.certificates import Authority
+from tests.support.servers.internet import Internet
+from tests.support.servers.receivers import Receivers
+from tests.support.worlds import trixie
+from tests.support.worlds.mail import Postfix
+from tests.support.worlds.mailworld import World
+from tests.support.worlds.scenarios import NEW, VERSIONS, Version
 
 MakePostfix = Callable[..., Postfix]
 

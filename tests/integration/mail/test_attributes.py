@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.datagrams import Datagrams
-from tests.support.internet import Internet, policy
-from tests.support.mail import Postfix
-from tests.support.mailworld import World
-from tests.support.scenarios import NEW, Host, Scenario, Want
+from tests.support.fakes.datagrams import Datagrams
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet, policy
 from tests.support.waiting import wait_until
+from tests.support.worlds.mail import Postfix
+from tests.support.worlds.mailworld import World
+from tests.support.worlds.scenarios import NEW, Host, Scenario, Want
 
 pytestmark = pytest.mark.timeout(600)  # the first of them may make a Debian 13
 

@@ -15,14 +15,14 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet
-from tests.support.mail import Postfix
-from tests.support.mailworld import World
-from tests.support.receivers import Receivers, taken
-from tests.support.scenarios import Host, Scenario, Version, Want
-from tests.support.servers import NSD
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.debian import NSD
+from tests.support.servers.internet import Internet
+from tests.support.servers.receivers import Receivers, taken
 from tests.support.waiting import wait_until
+from tests.support.worlds.mail import Postfix
+from tests.support.worlds.mailworld import World
+from tests.support.worlds.scenarios import Host, Scenario, Version, Want
 
 pytestmark = pytest.mark.timeout(600)  # the first of them may make a Debian 13
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet
-from tests.support.mail import Postfix
-from tests.support.mailworld import World
-from tests.support.receivers import Receivers, taken
-from tests.support.scenarios import NEW, OLD, OUTSIDE, SCENARIOS, SIGNED, VERSIONS, Scenario, Version
-from tests.support.servers import Knot, Unbound
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.debian import Knot, Unbound
+from tests.support.servers.internet import Internet
+from tests.support.servers.receivers import Receivers, taken
+from tests.support.worlds.mail import Postfix
+from tests.support.worlds.mailworld import World
+from tests.support.worlds.scenarios import NEW, OLD, OUTSIDE, SCENARIOS, SIGNED, VERSIONS, Scenario, Version
 
 pytestmark = pytest.mark.timeout(600)  # the first of them may make a Debian 13
 

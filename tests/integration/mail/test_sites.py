@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.internet import Internet
-from tests.support.mail import Postfix
-from tests.support.mailworld import World
-from tests.support.scenarios import VERSIONS, Host, Scenario, Version, Want
+from tests.support.servers.daemon import Daemon
+from tests.support.servers.internet import Internet
+from tests.support.worlds.mail import Postfix
+from tests.support.worlds.mailworld import World
+from tests.support.worlds.scenarios import VERSIONS, Host, Scenario, Version, Want
 
 pytestmark = pytest.mark.timeout(600)  # the first of them may make a Debian 13
 

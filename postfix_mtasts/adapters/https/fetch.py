@@ -1,0 +1,206 @@
+"""HTTPS to policy hosts: one GET, and the body of an answer that may be believed.
+
+Rule 1: connecting, handshake, request, header and body share one deadline
+        (tls.py sees to it on the socket, below requests and urllib3).
+Rule 2: BODY_LIMIT bytes are kept at most, counted after decoding; what a
+        host packs into gzip is unpacked no further than that.
+Rule 3: a body is whole, or there is none: one that ends with the connection
+        needs TLS's own end mark.
+Rule 4: whatever a host does becomes a FetchError with one sentence.
+
+requests is used without a Session on purpose: redirects (whose bodies it
+decodes without limit), cookies, .netrc and proxies from the environment are
+all a Session's work. What a policy says is core/policy.py's.
+
+Source: RFC 8461 section 3.3; result types from RFC 8460 section 4.3.2.2.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from http.client import BadStatusLine, HTTPException, IncompleteRead, LineTooLong, RemoteDisconnected, UnknownProtocol
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPSConnectionPool
+from urllib3.connection import HTTPSConnection
+from urllib3.exceptions import HTTPError, InvalidHeader
+
+from ... import __version__
+from ...core.outcome import Note, Stage, no_note
+from .tls import Fetch, Transfer, make_context, open_tls
+
+__all__ = ["BODY_LIMIT", "HttpsPolicyHosts", "Transfer"]
+
+BODY_LIMIT = 65_536  # bytes of a policy after decoding (RFC 8461 section 3.3 suggests 64 KiB)
+_PIECE = 16_384  # bytes read at a time
+_SHOWN = 100  # characters of remote text in a reason
+
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of odd headers, at any length, with a traceback
+
+_HEADERS = {
+    "User-Agent": f"postfix-mtasts/{__version__}",
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",  # a policy is too small to gain; some hosts send gzip all the same
+    "Connection": "close",
+}
+_PATH = "/.well-known/mta-sts.txt"
+_REQUEST = requests.Request("GET", f"https://policy-host{_PATH}", headers=_HEADERS).prepare()
+_DECODERS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # wbits
+
+_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError, zlib.error)
+
+_ENDS_EARLY = "the body ends early, or its chunks are broken"
+_NOT_AS_ENCODED = "the body is not what its Content-Encoding says"
+_NOT_HTTP = "what was answered is not HTTP/1"
+_WORDS: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits
+    (RemoteDisconnected, "the connection was closed before an answer came"),
+    (UnknownProtocol, _NOT_HTTP),
+    (BadStatusLine, _NOT_HTTP),
+    (LineTooLong, "the header has a line of more than 65,536 bytes"),
+    (IncompleteRead, _ENDS_EARLY),
+    (InvalidHeader, "the header contradicts itself"),
+    (zlib.error, _NOT_AS_ENCODED),
+)
+
+
+class HttpsPolicyHosts:
+    """The real policy hosts (resolving.sources.PolicyHosts); any number of threads may fetch at once."""
+
+    def __init__(self, timeout: float, ca_file: str | None, port: int = 443) -> None:
+        """Load the trust store, once.
+
+        Args:
+            timeout: seconds for one fetch, from connect to the last byte.
+            ca_file: trusted certificates (PEM); None means the system's.
+
+        Raises: ConfigError.
+        """
+        self._timeout, self._port = timeout, port
+        self._context = make_context(ca_file)
+
+    def get(self, host: str, addresses: Sequence[str], note: Note = no_note, transfer: Any = None) -> bytes:
+        """The body of https://HOST/.well-known/mta-sts.txt, BODY_LIMIT bytes at most.
+
+        Args:
+            host: LDH labels, lower case.
+            addresses: IPv4 and IPv6 literals; a later one is tried only when connecting to the earlier ones failed.
+            transfer: a Transfer or None (resolving.sources, a layer above, knows it by a Protocol of its own).
+
+        Raises: FetchError.
+        """
+        own: Transfer = transfer or Transfer()
+        fetch = Fetch(host, self._timeout, note, own)
+        try:
+            pool = _Pool(host, self._port, fetch=fetch, addresses=addresses, context=self._context)
+            with closing(pool), closing(_ask(pool, host)) as response:
+                return _read_answer(fetch, response)
+        except _FAILURES as error:
+            raise fetch.failure(_words(error)) from error
+        finally:
+            own.release()
+
+
+class _Connection(HTTPSConnection):
+    """A connection of which addresses and TLS are ours; urllib3 only speaks HTTP over it."""
+
+    def __init__(
+        self, *args: Any, fetch: Fetch, addresses: Sequence[str], context: ssl.SSLContext, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._fetch, self._addresses, self._context = fetch, addresses, context
+
+    def connect(self) -> None:
+        self.sock = open_tls(self._fetch, self._addresses, self.port, self._context)
+        self.is_verified = True
+
+
+class _Pool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _Adapter(HTTPAdapter):
+    """Has requests use our pool, under the method's name before and since requests 2.32."""
+
+    def __init__(self, pool: _Pool) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1)
+        self._pool = pool
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        return self._pool
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        return self._pool
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing to set: our context verifies. requests would name a trust store of its own."""
+
+
+def _ask(pool: _Pool, host: str) -> requests.Response:
+    """The answer, of which only the header has been read."""
+    request = _REQUEST.copy()  # to prepare each anew takes a tenth of the whole fetch
+    request.url = f"https://{host}{_PATH}"
+    return _Adapter(pool).send(request, stream=True)
+
+
+def _read_answer(fetch: Fetch, response: requests.Response) -> bytes:
+    """The body, if the answer is one that RFC 8461 section 3.3 takes. Raises: FetchError and _FAILURES."""
+    status = response.status_code
+    if 300 <= status < 400 and "Location" in response.headers:
+        target = response.headers["Location"][:_SHOWN]
+        raise fetch.failure(f"status {status} points to {target!r}; redirects are not followed")
+    if status != 200:
+        raise fetch.failure(f"status {status}, not 200")
+    content_type = response.headers.get("Content-Type")
+    if content_type is None:
+        raise fetch.failure("no Content-Type, not text/plain")
+    if content_type.partition(";")[0].strip().lower() != "text/plain":
+        raise fetch.failure(f"Content-Type {content_type[:_SHOWN]!r}, not text/plain")
+    body = _read_body(fetch, response)
+    fetch.note(Stage.HTTP, f"{status} text/plain, {len(body)} bytes")
+    return body
+
+
+def _read_body(fetch: Fetch, response: requests.Response) -> bytes:
+    decoder = _make_decoder(fetch, response.headers.get("Content-Encoding", "").strip().lower())
+    body = b""
+    while piece := response.raw.read(_PIECE, decode_content=False):
+        body += decoder.decompress(piece, BODY_LIMIT + 1 - len(body)) if decoder else piece
+        if len(body) > BODY_LIMIT:
+            raise fetch.failure(f"the policy is longer than {BODY_LIMIT:,} bytes")
+    if response.raw.length_remaining:  # urllib3 1.26 says nothing
+        raise fetch.failure(_ENDS_EARLY)
+    if decoder and (not decoder.eof or decoder.unused_data):
+        raise fetch.failure(_NOT_AS_ENCODED)
+    return body
+
+
+def _make_decoder(fetch: Fetch, coding: str) -> zlib._Decompress | None:
+    if coding in ("", "identity"):
+        return None
+    if coding not in _DECODERS:
+        raise fetch.failure(f"Content-Encoding {coding[:_SHOWN]!r}, which was not asked for")
+    return zlib.decompressobj(_DECODERS[coding])
+
+
+def _words(error: BaseException) -> str:
+    """What was wrong with the answer, from the outermost exception of a chain that we have words for."""
+    for cause in _chain(error):
+        for kind, words in _WORDS:
+            if isinstance(cause, kind):
+                return words
+        if type(cause) is HTTPException:  # http.client raises it as such for one reason only
+            return "the header has more than 100 lines"
+    return f"the answer cannot be read as HTTP ({type(error).__name__})"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """*error* and what led to it: requests and urllib3 wrap what http.client raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

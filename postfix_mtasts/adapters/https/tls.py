@@ -1,0 +1,328 @@
+"""TLS to a policy host: connected, verified, and with every step under the fetch's deadline.
+
+What is asked and answered over it is fetch.py's.
+
+Rule 1: what was judged is what is connected to: no name is resolved here.
+        SNI and the certificate's names go by the policy host's name.
+Rule 2: a step on the socket gets the time that is left of the fetch, and
+        another thread can end it at once.
+Rule 3: RECEIVED_LIMIT bytes are read at most, however small they come.
+
+Source: RFC 8461 section 3.3; result types from RFC 8460 section 4.3.2.2;
+certificate names by RFC 6125 (DNS-ID).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+from ...core.outcome import Note, ResultType, Stage, no_note
+from ...errors import ConfigError, FetchError
+
+CONNECT_LIMIT = 5.0  # seconds to connect to one address
+RECEIVED_LIMIT = 1 << 20  # bytes of one answer: header, chunk sizes and all
+_SHOWN = 100  # characters of a certificate's text
+
+_T = TypeVar("_T")
+
+_LATE = {
+    Stage.ADDRESS: "no connection",
+    Stage.TLS: "the TLS handshake was not done",
+    Stage.HTTP: "the answer was not complete",
+}
+
+_HOSTNAME_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH
+_UNKNOWN_ISSUER = "the certificate's issuer is not trusted, or the host does not send an intermediate certificate"
+_CERTIFICATE_WORDS = {  # X509_V_ERR_* in OpenSSL's x509_vfy.h
+    2: _UNKNOWN_ISSUER,
+    9: "the certificate, or one above it, is not yet valid",
+    10: "the certificate, or one above it, has expired",
+    18: "the certificate is self-signed",
+    19: "the certificate comes from a CA that is not trusted",
+    20: _UNKNOWN_ISSUER,
+    21: _UNKNOWN_ISSUER,
+    26: "the certificate is not meant for servers",
+}
+
+_NO_TLS = "what answers there does not speak TLS"
+_OLD_TLS = "the host offers no TLS 1.2 or later"
+_TLS_WORDS = {  # OpenSSL's reasons, by what brings them about
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "RECORD_LAYER_FAILURE": _NO_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
+    "HTTP_REQUEST": _NO_TLS,
+    "UNSUPPORTED_PROTOCOL": _OLD_TLS,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _OLD_TLS,
+    "TLSV1_UNRECOGNIZED_NAME": "the host refuses the name",
+    "UNEXPECTED_EOF_WHILE_READING": "the connection broke off",  # Python 3.11.2 has no SSLEOFError for it
+}
+
+
+class Transfer:
+    """A fetch under way that any thread may give up; serves one fetch."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self.reason: str | None = None  # why it was given up, once it was
+
+    def abort(self, reason: str) -> None:
+        """End it at once, in whatever phase: get() raises FetchError with *reason*."""
+        with self._lock:
+            self.reason = self.reason or reason
+            self._shut_down()
+
+    def watch(self, sock: socket.socket) -> None:
+        """Let abort() end what *sock* does from now on.
+
+        A descriptor of our own is kept: http.client closes *sock* when it
+        likes, and its number may then be another fetch's. It is a plain
+        socket, because SSLSocket.shutdown() would go on in plain text.
+        """
+        self.release()
+        with self._lock:
+            self._socket = sock.dup()
+
+    def release(self) -> None:
+        """Forget the socket."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # never connected, or closed by the other side
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class Fetch:
+    """How far a fetch has come, and how much time is left to it."""
+
+    def __init__(self, host: str, timeout: float, note: Note, transfer: Transfer) -> None:
+        self.host, self.note, self.transfer = host, note, transfer
+        self.stage = Stage.ADDRESS
+        self._timeout, self._deadline = timeout, time.monotonic() + timeout  # seconds
+        self._received = 0  # bytes
+
+    def failure(self, reason: str, result_type: ResultType = ResultType.FETCH_ERROR) -> FetchError:
+        return FetchError(self.stage, result_type, reason)
+
+    def check(self) -> None:
+        """Raises: FetchError if the fetch was given up."""
+        if self.transfer.reason is not None:
+            raise self.failure(self.transfer.reason)
+
+    def remaining(self) -> float:
+        """Seconds; 0 or less once the deadline has passed."""
+        return self._deadline - time.monotonic()
+
+    def step(self, sock: socket.socket, work: Callable[..., _T], *args: Any) -> _T:
+        """Have *sock* do its *work* in the time that is left. Raises: FetchError, OSError."""
+        self.check()
+        left = self.remaining()
+        if left <= 0:
+            raise self._late()
+        sock.settimeout(left)
+        try:
+            done = work(*args)
+        except OSError as error:
+            self.check()
+            if isinstance(error, TimeoutError):
+                raise self._late() from None
+            raise
+        self.check()  # an aborted read looks like the end of the stream
+        return done
+
+    def count(self, received: int) -> None:
+        self._received += received
+        if self._received > RECEIVED_LIMIT:
+            raise self.failure(f"the answer is longer than {RECEIVED_LIMIT:,} bytes")
+
+    def _late(self) -> FetchError:
+        return self.failure(f"{_LATE[self.stage]} within {self._timeout:g} s")
+
+
+class _Socket(ssl.SSLSocket):
+    """TLS of which no step outlives the fetch.
+
+    http.client and urllib3 know timeouts for a single read only; all that
+    they do on the socket comes through these three.
+    """
+
+    fetch: Fetch
+
+    def do_handshake(self, block: bool = False) -> None:
+        self.fetch.step(self, super().do_handshake)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return self._transfer(super().send, data, flags)
+
+    def read(self, size: int = 1024, buffer: Any = None) -> Any:
+        """The bytes, or with a *buffer* their number."""
+        got: Any = self._transfer(super().read, size, buffer)
+        self.fetch.count(got if isinstance(got, int) else len(got))
+        return got
+
+    def _transfer(self, work: Callable[..., _T], *args: Any) -> _T:
+        """Raises: FetchError only, which passes through http.client, urllib3 and requests as it is."""
+        try:
+            return self.fetch.step(self, work, *args)
+        except OSError as error:
+            raise self.fetch.failure(_words(error)) from error
+
+
+def make_context(ca_file: str | None) -> ssl.SSLContext:
+    """What TLS has to be; said in full, because Python's defaults differ from version to version.
+
+    *ca_file* holds the trusted certificates (PEM); None means the system's. Raises: ConfigError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = _Socket
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.check_hostname = True
+    context.hostname_checks_common_name = False
+    # Python 3.11.2 (Debian 12) sets this: anybody on the way could then end a body that has no length.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    # What is in the trust store is trusted, a root or not. No VERIFY_X509_STRICT, which Python 3.13
+    # would have by default: it refuses certificates in use that browsers take.
+    context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is None:
+        context.set_default_verify_paths()
+        return context
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except OSError as error:
+        why = "it holds no CA certificates" if isinstance(error, ssl.SSLError) else _words(error)
+        wanted = "name a readable file of PEM certificates, or null for the system's"
+        raise ConfigError([f"fetch.ca_file: {ca_file}: {why}; {wanted}"]) from None
+    return context
+
+
+def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """TLS, verified, to the first of *addresses* that takes a connection. Raises: FetchError."""
+    plain = _connect(fetch, addresses, port)
+    fetch.stage = Stage.TLS
+    try:
+        sock = _handshake(fetch, plain, context)
+    except ssl.SSLCertVerificationError as error:
+        reason = _certificate_words(error, fetch.host)
+        raise fetch.failure(reason, ResultType.WEBPKI_INVALID) from error
+    except OSError as error:
+        raise fetch.failure(f"the TLS handshake failed: {_words(error)}") from error
+    fetch.stage = Stage.HTTP
+    return sock
+
+
+def _connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
+    """Raises: FetchError with each address and why."""
+    failures = []
+    for address in addresses:
+        limit = min(CONNECT_LIMIT, fetch.remaining())
+        if limit <= 0:
+            failures.append(f"{address}: no time was left")
+            break
+        try:
+            sock = _connect_to(fetch, address, port, limit)
+        except OSError as error:
+            fetch.check()
+            failures.append(f"{address}: {_connect_words(error, limit)}")
+        else:
+            fetch.note(Stage.ADDRESS, f"connected to {address}")
+            return sock
+    raise fetch.failure(f"cannot connect to {fetch.host}: {'; '.join(failures) or 'it has no address'}")
+
+
+def _connect_to(fetch: Fetch, address: str, port: int, limit: float) -> socket.socket:
+    """Raises: FetchError if given up, OSError, of which gaierror says that *address* is no address."""
+    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV  # never a name
+    family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=numeric)[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        fetch.transfer.watch(sock)
+        sock.setblocking(False)
+        code = sock.connect_ex(place)
+        fetch.check()  # from here on abort() finds a connection to shut down
+        if code == errno.EINPROGRESS:
+            code = _await_connection(sock, limit)
+            fetch.check()
+        if code:
+            raise OSError(code, os.strerror(code))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the request must not wait for an ACK
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _await_connection(sock: socket.socket, limit: float) -> int:
+    """The error number, 0 for none. Raises: TimeoutError."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    if not poll.poll(limit * 1000):
+        raise TimeoutError
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _connect_words(error: OSError, limit: float) -> str:
+    if isinstance(error, socket.gaierror):
+        return "not an address"
+    if isinstance(error, TimeoutError) and not error.errno:
+        return f"no answer within {round(limit, 1):g} s"
+    return _words(error)
+
+
+def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> _Socket:
+    """TLS over *plain*, which is taken over. Raises: FetchError, OSError, ValueError."""
+    with plain:  # empty once it is wrapped
+        name = fetch.host.encode("idna").decode()  # at a name that it cannot encode, wrap_socket loses the socket
+        wrapped = context.wrap_socket(
+            plain, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+    sock = cast(_Socket, wrapped)
+    try:
+        sock.fetch = fetch
+        sock.do_handshake()
+        if fetch.note is not no_note:  # reading a certificate takes longer than the request
+            fetch.note(Stage.TLS, f"{sock.version()}, {_describe(sock.getpeercert() or {})}")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _words(error: OSError) -> str:
+    """What happened to a connection, for people."""
+    if isinstance(error, (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):  # one thing, by Python's version
+        return "the connection broke off"
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or "no reason given"
+        return _TLS_WORDS.get(reason) or reason.replace("_", " ").lower()
+    return os.strerror(error.errno).lower() if error.errno else "no reason given"
+
+
+def _certificate_words(error: ssl.SSLCertVerificationError, host: str) -> str:
+    if error.verify_code == _HOSTNAME_MISMATCH:
+        return f"the certificate is not for {host}"
+    return _CERTIFICATE_WORDS.get(error.verify_code) or f"the certificate is not valid: {error.verify_message}"
+
+
+def _describe(certificate: Any) -> str:
+    """A verified certificate, as SSLSocket.getpeercert() gives it, in one bounded line."""
+    names = [value[:_SHOWN] for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    issuer = {key: value for part in certificate.get("issuer", ()) for key, value in part}
+    issued_by = ", ".join(issuer[key][:_SHOWN] for key in ("organizationName", "commonName") if key in issuer)
+    ends = certificate.get("notAfter")
+    return f"certificate of {', '.join(names[:3])}{more}, valid until {ends}, issued by {issued_by}"

@@ -1,0 +1,132 @@
+"""What a store of policies can do, and the text it keeps of an entry.
+
+Rule 1: a row is JSON with a version. Of version 1 are
+        {"v": 1, "id": RECORD_ID, "fetched": SECONDS, "used": SECONDS, "policy": TEXT}
+        and the key is the policy domain.
+Rule 2: a row is believed no more than a policy host: the policy is parsed
+        again from its text, and everything else is checked. What fails is
+        passed over and stays where it is, as does a row of another version.
+Rule 3: nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from ...core.entry import Entry
+from ...core.names import Domain, parse_domain
+from ...core.policy import Policy, parse_policy
+from ...errors import InputError, StoreError
+
+VERSION = 1
+ROW_LIMIT = 400_000  # characters; 64 KiB of policy text, each byte written as \u0000, and the rest
+
+_SHOWN = 60  # characters of a damaged row in a message
+_LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z: what any calendar can still show
+
+
+class StoreDamagedError(StoreError):
+    """What the store holds is no database of ours any more; set_aside() begins a new one."""
+
+
+class Store(Protocol):
+    """Policies on disk. One thread uses it, the one that opened it.
+
+    Every call raises StoreError, with a sentence that names the place and
+    the cause, where the store cannot be read or written now, and
+    StoreDamagedError where only set_aside() helps.
+    """
+
+    damage: str  # a sentence, where a damaged store was found and set aside at the opening
+
+    def get(self, domain: Domain) -> Entry | None:
+        """What is stored for *domain*; a row that cannot be read is none."""
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Store all of *entries* in one transaction; once it returns, no crash loses them."""
+
+    def delete(self, domains: Sequence[Domain]) -> None:
+        """Remove *domains* in one transaction; one that is not there is removed already."""
+
+    def load(self, skipped: Callable[[str], None]) -> Iterator[Entry]:
+        """All entries; calls in between are fine. *skipped* is told of each row passed over, in a sentence."""
+
+    def count(self) -> int:
+        """The number of rows, those that load() passes over included."""
+
+    def set_aside(self) -> str:
+        """Move a damaged store out of the way, begin an empty one, and return where the old one is."""
+
+    def close(self) -> None:
+        """Give the store back. Never raises; further calls do nothing."""
+
+
+def encode(entry: Entry) -> str:
+    """Return the row of *entry*, in ASCII."""
+    return json.dumps(
+        {
+            "v": VERSION,
+            "id": entry.record_id,
+            "fetched": entry.fetched_at,
+            "used": entry.used_at,
+            "policy": entry.policy.text,
+        }
+    )
+
+
+def decode(domain: str, text: str) -> Entry:
+    """Read the row *text* stored under *domain*.
+
+    Raises: InputError, in a sentence, for a row that is damaged or of another version.
+    """
+    if len(text) > ROW_LIMIT:
+        raise InputError(f"row of {len(text)} characters; {ROW_LIMIT} is the most")
+    row = _object(text)
+    version = row.get("v")
+    if type(version) is not int or version != VERSION:
+        raise InputError(f"row of version {_show(version)}; this program reads version {VERSION}")
+    record_id, policy = row.get("id"), row.get("policy")
+    if not isinstance(record_id, str) or not (record_id.isascii() and record_id.isalnum() and len(record_id) <= 32):
+        raise InputError(f'"id" {_show(record_id)} is not 1 to 32 letters and digits')
+    if not isinstance(policy, str):
+        raise InputError(f'"policy" {_show(policy)} is not text')
+    return Entry(_domain(domain), _policy(policy), record_id, _time(row, "fetched"), _time(row, "used"))
+
+
+def _object(text: str) -> dict[str, object]:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"row {_show(text)} is not JSON") from None
+    if not isinstance(row, dict):
+        raise InputError(f"row {_show(text)} is not a JSON object")
+    return row
+
+
+def _domain(text: str) -> Domain:
+    domain = parse_domain(text)
+    if domain != text:
+        raise InputError(f"key {_show(text)} should read {_show(domain)}")
+    return domain
+
+
+def _policy(text: str) -> Policy:
+    try:
+        return parse_policy(text.encode())
+    except UnicodeEncodeError:
+        raise InputError('"policy" holds half a surrogate pair') from None
+
+
+def _time(row: dict[str, object], key: str) -> float:
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+        raise InputError(f'"{key}" {_show(value)} is not UTC seconds since 1970')
+    return float(value)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, str):
+        return repr(value[:_SHOWN])
+    return repr(value) if isinstance(value, int | float | None) else f"of type {type(value).__name__}"

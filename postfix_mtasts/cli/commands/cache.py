@@ -1,0 +1,282 @@
+"""`postfix-mtasts cache`: look at the stored policies, and steer them.
+
+Options, output and exit codes; who answers is cli/client.py's, what is done
+daemon/operations.py's. All remote text goes through core.quoting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from itertools import islice
+from typing import IO, Any
+
+from ...config.file import read
+from ...config.values import parse_duration
+from ...core.names import Domain, parse_domain
+from ...core.quoting import escape, json_line, quote
+from ...errors import DomainError, InputError
+from ..client import Answer, Ask, connected
+from ..text import span, when
+
+OK, NOTHING, USAGE = 0, 1, 64
+DOMAINS_EACH = 1_000  # of one request: far below the limit of its line
+YEARS = {"low": 0.0, "high": 100 * 365 * 86_400.0}
+BATCH_BYTES, BATCH_ROWS = 200_000, 200  # of one import request; JSON may write each byte as six
+NAME_LIMIT = 2_000  # characters of a line with a domain
+
+Run = Callable[[argparse.Namespace, Ask], int]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.ArgumentParser) -> None:
+    """Add `cache` with its subcommands."""
+    parser = subparsers.add_parser(
+        "cache",
+        help="look at the stored policies, fetch them again, forget, save and restore them",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Look at the stored policies and steer them: through the daemon if one runs, and in effect\n"
+            "at once; else in the store itself."
+        ),
+        epilog="examples:\n  postfix-mtasts cache list --failing\n  postfix-mtasts cache show gmail.com",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Run, help: str, example: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(
+            name,
+            parents=[parent],
+            help=help,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            description=help[0].upper() + help[1:] + ".",
+            epilog="exit codes: 0, 1 nothing found, 64 wrong usage, 69 the store cannot be had, 78 bad configuration"
+            f"\n\nexamples:\n  postfix-mtasts cache {example}",
+        )
+        command.set_defaults(run=lambda args: _run(args, run))
+        return command
+
+    command = add("list", _list, "list the policies held", "list --mode enforce --expiring 2d")
+    command.add_argument("--mode", choices=("enforce", "testing", "none"), help="only those in this mode")
+    command.add_argument("--expiring", metavar="DURATION", type=_duration, help="only those that end within this time")
+    command.add_argument("--failing", action="store_true", help="only those whose last fetch failed")
+    command.add_argument("--json", action="store_true", help="print one JSON object a line")
+    command = add("show", _show, "show all that is known of a domain", "show gmail.com")
+    command.add_argument("domain", metavar="DOMAIN", type=_domain)
+    add("stats", _stats, "show how much there is", "stats")
+    for name, run, help in (
+        ("refresh", _refresh, "fetch policies again, and wait for what comes of it"),
+        ("forget", _forget, "forget all that is known of domains"),
+    ):
+        add(name, run, help, f"{name} gmail.com").add_argument("domains", metavar="DOMAIN", nargs="+", type=_domain)
+    command = add("warm", _warm, "fetch the policies of domains not known yet", "warm domains.txt")
+    command.add_argument("file", metavar="FILE", help="one domain a line; - means standard input")
+    add("export", _export, "print the policies held, as JSON lines", "export > policies.json")
+    command = add("import", _import, "take in what export printed", "import policies.json")
+    command.add_argument("file", metavar="FILE", nargs="?", default="-", help="JSON lines; default: standard input")
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text, YEARS)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _domain(text: str) -> Domain:
+    try:
+        return parse_domain(text)
+    except DomainError as error:
+        raise argparse.ArgumentTypeError(escape(str(error))) from None
+
+
+def _run(args: argparse.Namespace, run: Run) -> int:
+    """Raises: ConfigError, StoreError, StoreBusyError."""
+    loaded = read(args.config)
+    try:  # before `connected` may become another user
+        with _opened(getattr(args, "file", None)) as args.lines, connected(loaded) as ask:
+            return run(args, ask)
+    except InputError as error:
+        print(f"postfix-mtasts cache: {escape(str(error)[:400])}", file=sys.stderr)
+        return USAGE
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        print(f"postfix-mtasts cache: {quote(error.filename)}: {error.strerror}; name a file", file=sys.stderr)
+        return USAGE
+
+
+def _opened(file: str | None) -> Any:
+    """The file's bytes; a name that cannot be opened is an OSError."""
+    return nullcontext(sys.stdin.buffer) if file in (None, "-") else open(str(file), "rb")
+
+
+def _list(args: argparse.Namespace, ask: Ask) -> int:
+    rows = 0
+    for row in ask({"do": "list"}):
+        if (
+            (args.mode and row["mode"] != args.mode)
+            or (args.expiring is not None and row["left"] > args.expiring)
+            or (args.failing and not row["failures"])
+        ):
+            continue
+        if args.json:
+            print(json_line(row))
+        else:
+            if not rows:
+                print(f"{'DOMAIN':<40} {'MODE':<8} {'AGE':>7} {'LEFT':>7} MX")
+            mx = quote(",".join(row["mx"]) or "-")
+            print(f"{quote(row['domain']):<40} {row['mode']:<8} {span(row['age']):>7} {span(row['left']):>7} {mx}")
+        rows += 1
+    return OK if rows else NOTHING
+
+
+def _show(args: argparse.Namespace, ask: Ask) -> int:
+    for shown in ask({"do": "show", "domain": args.domain}):
+        if "policy" in shown:
+            lines = _policy_lines(shown)
+        else:
+            lines = iter([("no policy", quote(shown["reason"])), ("until", when(shown["until"]))])
+        print(f"{'domain':<14}{quote(args.domain)}")
+        for name, value in lines:
+            print(f"{name:<14}{value}")
+        for name, answer in shown["answers"].items():
+            print(f"answer on {quote(name)}: {escape(answer)}")
+        return OK
+    print(f"{quote(args.domain)}: nothing is known", file=sys.stderr)
+    return NOTHING
+
+
+def _policy_lines(shown: Answer) -> Iterator[tuple[str, str]]:
+    yield "mode", shown["mode"]
+    yield "record id", quote(shown["record_id"])
+    for name in ("fetched", "checked", "expires"):
+        yield name, when(shown[f"{name}_at"])
+    yield "last failure", quote(shown["failure"]) if shown["failure"] else "none"
+    yield "next refresh", when(shown["next_due_at"]) if shown["next_due_at"] is not None else "none planned"
+    yield "DANE", quote(shown["dane"]) if shown["dane"] else "not read"
+    for line in shown["policy"].split("\n"):
+        yield "policy", escape(line)
+
+
+def _stats(args: argparse.Namespace, ask: Ask) -> int:
+    for stats in ask({"do": "stats"}):
+        for name, value in stats.items():
+            if isinstance(value, dict):
+                for key, number in sorted(value.items()):
+                    print(f"{name} {escape(key)}: {number}")
+            elif name in ("uptime", "nearest_expiry"):
+                print(f"{name}: {span(value) if value is not None else '-'}")
+            else:
+                print(f"{name}: {escape(str(value))}")
+    return OK
+
+
+def _refresh(args: argparse.Namespace, ask: Ask) -> int:
+    found = 0
+    for domains in _chunks(args.domains):
+        for answer in ask({"do": "fetch", "domains": domains, "again": True}):
+            print(f"{quote(answer['domain'])}: {answer['result']}: {quote(answer['reason'])}", flush=True)
+            found += answer["result"] == "fetched"
+    return OK if found else NOTHING
+
+
+def _forget(args: argparse.Namespace, ask: Ask) -> int:
+    found = 0
+    for domains in _chunks(args.domains):
+        for answer in ask({"do": "forget", "domains": domains}):
+            print(f"{quote(answer['domain'])}: {answer['result']}")
+            found += answer["result"] == "forgotten"
+    return OK if found else NOTHING
+
+
+def _warm(args: argparse.Namespace, ask: Ask) -> int:
+    """What is done stays done when this is broken off, and is known at the next run."""
+    results: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    try:
+        for domains in _chunks(_domains(args.lines, reasons)):
+            for answer in ask({"do": "fetch", "domains": domains}):
+                results[answer["result"]] += 1
+                if answer["result"] == "failed":
+                    reasons[quote(answer["reason"])] += 1
+                if sys.stderr.isatty():
+                    print(f"\r\x1b[K{results.total()} done", end="", file=sys.stderr, flush=True)
+    finally:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr)
+        with_policy = results["fetched"] + results["known"]
+        print(f"{with_policy} have policies ({results['known']} known before), {results['none']} have none")
+        print(f"{reasons.total()} failed")
+        for reason, number in reasons.most_common(20):
+            print(f"{number:>7}  {reason}")
+    return OK if with_policy else NOTHING
+
+
+def _domains(lines: IO[bytes], refused: Counter[str]) -> Iterator[Domain]:
+    for _, line in _numbered(lines, NAME_LIMIT):
+        if text := line.decode("utf-8", "replace").strip():
+            try:
+                yield parse_domain(text)
+            except DomainError:
+                refused["not a domain"] += 1
+
+
+def _export(args: argparse.Namespace, ask: Ask) -> int:
+    rows = 0
+    for row in ask({"do": "export"}):
+        print(json_line(row))
+        rows += 1
+    return OK if rows else NOTHING
+
+
+def _import(args: argparse.Namespace, ask: Ask) -> int:
+    results: Counter[str] = Counter()
+    for batch in _batches(args.lines):
+        for number, answer in zip(batch, list(ask({"do": "import", "rows": [*batch.values()]})), strict=True):
+            results[answer["result"]] += 1
+            if answer["result"] == "refused":
+                print(f"line {number}: refused: {quote(answer['reason'])}", file=sys.stderr)
+    print(f"{results['taken']} taken, {results['kept']} older than what is held, {results['refused']} refused")
+    return OK if results["taken"] + results["kept"] else NOTHING
+
+
+def _batches(lines: IO[bytes]) -> Iterator[dict[int, object]]:
+    """Rows by their line's number, as many as one request takes; what is no JSON becomes null, and is refused."""
+    from ...adapters.store.rows import ROW_LIMIT  # the other commands need nothing of the store's
+
+    batch: dict[int, object] = {}
+    size = 0
+    for number, line in _numbered(lines, ROW_LIMIT):
+        if not line.strip():
+            continue
+        try:
+            batch[number] = json.loads(line)
+        except (ValueError, RecursionError):
+            batch[number] = None
+        size += len(line)
+        if size > BATCH_BYTES or len(batch) >= BATCH_ROWS:
+            yield batch
+            batch, size = {}, 0
+    if batch:
+        yield batch
+
+
+def _numbered(lines: IO[bytes], limit: int) -> Iterator[tuple[int, bytes]]:
+    """Each line with its number; of one longer than *limit* the beginning only."""
+    number = 0
+    while line := lines.readline(limit):
+        number += 1
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = lines.readline(limit)
+        yield number, line
+
+
+def _chunks(domains: Iterable[Domain]) -> Iterator[list[Domain]]:
+    each = iter(domains)
+    while chunk := list(islice(each, DOMAINS_EACH)):
+        yield chunk

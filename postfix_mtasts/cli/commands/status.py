@@ -1,0 +1,155 @@
+"""`postfix-mtasts status`: a running daemon on one screen.
+
+What is on it; how it is drawn is tables.py's, what it rests on
+operating/status.py's. The shape of --json is in the manual and does not
+change: keys may be added.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from ...config.file import read
+from ...core.quoting import json_line, quote
+from ...daemon.directory import store_directory
+from ...errors import StoreError
+from ..client import Answer, ask_daemon
+from ..tables import Cell, Table, show
+from ..text import shown, span, when
+
+OK = 0
+PATIENCE = 10.0  # seconds that the daemon may take
+ANSWERS = ("secure", "dane-only", "notfound", "temp", "perm")
+_BAD = ("temp", "perm")  # answers that defer mail
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.ArgumentParser) -> None:
+    """Add `status`."""
+    parser = subparsers.add_parser(
+        "status",
+        parents=[parent],
+        help="show how the running daemon is",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Show how the running daemon is: where it listens, what it holds, what it answered,\n"
+            "and whose policies cannot be fetched. In colour on a terminal if python3-rich is installed."
+        ),
+        epilog="exit codes: 0, 64 wrong usage, 69 no daemon runs or it does not answer, 78 bad configuration\n\n"
+        "examples:\n"
+        "  postfix-mtasts status\n"
+        "  postfix-mtasts status --json | jq '.failures[].kind'",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Raises: ConfigError, StoreError."""
+    loaded = read(args.config)
+    answers = ask_daemon(loaded, {"do": "status"}, PATIENCE)
+    if not answers:
+        raise StoreError(f"no daemon runs on {store_directory(loaded, make=False)}; `cache` shows what is stored there")
+    if args.json:
+        print(json_line(answers[0]))
+    else:
+        show(list(_tables(answers[0])))
+    return OK
+
+
+def _tables(status: Answer) -> Iterator[Table]:
+    yield _facts(_itself(status))
+    yield _policies(status)
+    yield _lookups(status)
+    yield _facts(_work(status))
+    if failures := list(_failures(status)):
+        yield Table(("failing", "domains", "policy", "left", "times", "reason"), failures)
+
+
+def _facts(facts: Iterator[tuple[str, str, str]]) -> Table:
+    """Names and what is to be said of them."""
+    return Table((), [(Cell(name), Cell(text, style)) for name, text, style in facts])
+
+
+def _itself(status: Answer) -> Iterator[tuple[str, str, str]]:
+    faults = "; ".join(map(quote, status["faults"]))
+    yield "postfix-mtasts", f"{status['version']}, process {status['pid']}", "bold"
+    yield "up", f"{span(status['uptime'])}, since {when(status['started_at'])}", ""
+    if not status["loaded"] and not faults:
+        yield "health", "well, but the stored policies are still being read", "yellow"
+    else:
+        yield "health", faults or "well", "bold red" if faults else "green"
+    yield "listening", ", ".join(map(quote, status["listen"])), ""
+    yield "metrics", quote(status["metrics"]) if status["metrics"] else "none", ""
+    yield "connections", str(status["connections"]), ""
+    yield "store", quote(status["directory"]), ""
+
+
+def _policies(status: Answer) -> Table:
+    modes = status["policies"]
+    numbers = [*modes.values(), sum(modes.values()), status["negatives"]]
+    nearest = status["nearest_expiry"]
+    ends = span(nearest) if nearest is not None else "-"
+    header = ("policies", *map(quote, modes), "all", "without", "first ends in")
+    return Table(header, [[Cell("domains"), *(Cell(str(number)) for number in numbers), Cell(ends)]], numbers=True)
+
+
+def _lookups(status: Answer) -> Table:
+    rows = []
+    for name, answers in sorted(status["lookups"].items()):
+        numbers = [answers.get(answer, 0) for answer in ANSWERS]
+        styles = ["red" if number and answer in _BAD else "" for answer, number in zip(ANSWERS, numbers, strict=True)]
+        cells = [Cell(str(number), style) for number, style in zip(numbers, styles, strict=True)]
+        rows.append([Cell(quote(name)), *cells])
+    return Table(("lookups", *ANSWERS), rows or [[Cell("none yet"), *(Cell("0") for _ in ANSWERS)]], numbers=True)
+
+
+def _work(status: Answer) -> Iterator[tuple[str, str, str]]:
+    yield "cold lookups", _cold(status["cold"]), ""
+    due, lag = status["refresh"]["due"], status["refresh"]["lag"]
+    yield (
+        "refresher",
+        f"{due} due, the first for {span(lag)}" if due else "nothing is due",
+        "yellow" if lag > 60 else "",
+    )
+    fetches = status["fetches"]
+    yield "fetches", ", ".join(f"{fetches[kind]} {quote(kind)}" for kind in sorted(fetches)) or "none yet", ""
+    if status["reports"]:
+        reports = status["reports"]
+        yield "reports", ", ".join(f"{reports[kind]} {quote(kind)}" for kind in sorted(reports)), ""
+    errors = status["errors"]
+    yield "own errors", f"{errors}: see the log, internal-error" if errors else "0", "bold red" if errors else ""
+
+
+def _cold(cold: Answer) -> str:
+    """How long lookups took that had to wait for the network."""
+    number = cold["number"]
+    if not number:
+        return "none yet"
+    half, most = (_within(cold, share) for share in (0.5, 0.99))
+    return f"{number}, mean {_precise(cold['seconds'] / number)}, half {half}, 99% {most}"
+
+
+def _within(cold: Answer, share: float) -> str:
+    """The bound that a *share* of the cold lookups stayed in."""
+    bounds = [bound for bound in cold["within"] if bound != "+Inf"]
+    for bound in bounds:
+        if cold["within"][bound] >= share * cold["number"]:
+            return f"within {_precise(float(bound))}"
+    return f"over {_precise(float(bounds[-1]))}"
+
+
+def _precise(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _failures(status: Answer) -> Iterator[list[Cell]]:
+    """A row for each kind, and below it those of its domains that need most."""
+    for failure in status["failures"]:
+        yield [Cell(quote(failure["kind"]), "bold"), Cell(str(failure["domains"])), *[Cell("")] * 4]
+        for each in failure["worst"]:
+            left = Cell(span(each["left"]), "red" if each["mode"] == "enforce" else "") if each["mode"] else Cell("-")
+            times = str(each["failures"]) if each["failures"] is not None else "-"
+            mode = Cell(quote(each["mode"] or "-"))
+            yield [Cell(f"  {quote(each['domain'])}"), Cell(""), mode, left, Cell(times), Cell(shown(each["reason"]))]

@@ -1,0 +1,73 @@
+"""What a running daemon holds of a domain that was resolved afresh, and where that differs.
+
+A daemon that is away, busy or somebody else's costs `query` PATIENCE at most,
+and never its answer. How it looks is explain.py's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..adapters.services import port_number
+from ..config.file import Loaded
+from ..core.names import NoDomain
+from ..core.outcome import Found
+from ..errors import StoreError
+from ..resolving.tracing import Inquiry
+from .client import Answer, ask_daemon
+
+PATIENCE = 2.0  # seconds that the daemon may take
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the daemon told of a domain, remote text as it came."""
+
+    shown: Answer | None  # of daemon/operations.py's show; None: it holds nothing
+    reply: str | None  # what Postfix gets from it on the map asked for; None: a lookup would have to ask first
+    differs: tuple[str, ...]  # in what it is not as resolved afresh: "answer", "record id", "policy"
+    problem: str = ""  # why it did not tell
+
+    @property
+    def has_policy(self) -> bool:
+        return self.shown is not None and "policy" in self.shown
+
+
+class Neighbour:
+    """The daemon of a configuration, if it runs; once it has not answered, it is asked no more."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._problem = ""
+
+    def holding(self, inquiry: Inquiry) -> Holding | None:
+        """What it holds of the inquiry's domain; None: no daemon runs, or there is no domain."""
+        if isinstance(inquiry.hop, NoDomain):
+            return None
+        request = {"do": "show", "domain": inquiry.hop.domain, "port": port_number(inquiry.hop.port)}
+        answers: list[Answer] | None = []
+        try:
+            if not self._problem:
+                answers = ask_daemon(self._loaded, request, PATIENCE)
+        except StoreError as error:
+            self._problem = str(error)
+        if answers and "replies" not in answers[0]:
+            self._problem = "it is of another version than this command: restart it"
+        if self._problem:
+            return Holding(None, None, (), self._problem)
+        return None if answers is None else compared(inquiry, answers[0] if answers else None)
+
+
+def compared(inquiry: Inquiry, shown: Answer | None) -> Holding:
+    """*shown* beside what was found afresh."""
+    if shown is None:
+        return Holding(None, None, ())
+    reply: str | None = shown["replies"].get(inquiry.map_name)
+    fresh, differs = inquiry.outcome, []
+    if reply is not None and reply != inquiry.answer:
+        differs.append("answer")
+    if isinstance(fresh, Found) and "policy" in shown and shown["record_id"] != fresh.record_id:
+        differs.append("record id")
+    if shown.get("policy") != (fresh.policy.text if isinstance(fresh, Found) else None):
+        differs.append("policy")
+    return Holding(shown, reply, tuple(differs))

@@ -1,0 +1,65 @@
+"""The way of `cache` to the policies where no daemon runs: the daemon's operations on a keeper of its own.
+
+The store's lock says whether one runs after all. What is imported here takes
+as long as a whole answer from a daemon, so only client.py, which needs it
+last, imports this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..config.file import Loaded
+from ..daemon.counters import Counts
+from ..daemon.operating.operations import Operations
+from ..daemon.policies.keeper import Keeper
+from ..daemon.policies.store_thread import StoreKeeper
+from ..daemon.serving.reply_cache import Frames
+from ..daemon.workers.pool import Jobs
+from ..errors import StoreError
+from .client import Answer, Ask
+
+FLUSH = 10.0  # seconds for the store to write what is queued
+
+
+@contextmanager
+def alone(loaded: Loaded, directory: Path) -> Iterator[Ask]:
+    """Answer from the store in *directory*. Raises: StoreBusyError, StoreError."""
+    logging.basicConfig(level=logging.ERROR)
+    store = StoreKeeper.open(directory)
+    with asyncio.Runner() as runner:
+        counts, settings = Counts(), loaded.settings
+        jobs = Jobs(settings, counts.dns)
+        keeper = Keeper(settings, jobs, store, Frames(settings.refresh.recheck), counts)
+        store.contents = keeper.contents
+        operations = Operations(keeper, counts)
+        operations.maps = settings.maps
+
+        async def load() -> None:
+            await store.load(keeper.take_stored)
+            keeper.loaded = True
+
+        async def close() -> None:
+            jobs.stop()
+            if not await store.close(FLUSH):
+                raise StoreError(f"{directory}: not all could be written: {store.failure or 'the disk is stuck'}")
+
+        try:
+            runner.run(load())
+            yield lambda request: _stepwise(runner, operations.answers(request))
+        finally:
+            runner.run(close())
+
+
+def _stepwise(runner: asyncio.Runner, answers: AsyncIterator[Answer]) -> Iterator[Answer]:
+    """The loop runs while the next answer is waited for."""
+
+    async def step() -> Answer | None:
+        return await anext(answers, None)
+
+    while (answer := runner.run(step())) is not None:
+        yield answer

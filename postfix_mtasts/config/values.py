@@ -1,0 +1,198 @@
+"""One value of the configuration file: from its text to what Settings holds.
+
+A reader takes the text and the setting's metadata (settings.setting) and
+raises ValueError("what is wrong; what would be right"). Texts that mean the
+same come out equal: addresses in lower case, IPv6 compressed, a resolver with
+its port. Where a value stands in the file is file.py's business.
+"""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+import os.path
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from ..core.quoting import quote
+
+Limits: TypeAlias = Mapping[str, Any]
+
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}  # in milliseconds, the largest first
+# No leading zero: YAML takes 010 for 8. Twelve digits are more than any range needs.
+_DURATION = re.compile(r"((?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?)(ms|[smhd])?")
+_INT = re.compile(r"0|[1-9][0-9]{0,11}")
+_MODE = re.compile(r"0?[0-7]{3}")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}\.)*(?!\d+$){_LABEL}")  # a last label of digits would be half an IPv4 address
+_INET = re.compile(r"inet:(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):([0-9]+)")
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):([0-9]+)")
+_MAP_NAME = re.compile(r"[!-~]{1,100}")  # visible ASCII
+_MAIN_CF_ENDS = re.compile(r"[\s,{}$]")  # what ends a table's name in main.cf, or begins a parameter's
+_PATH_LIMIT = 4096  # bytes, PATH_MAX
+
+_ADDRESS_FORMS = "inet:HOST:PORT, inet:[IPV6]:PORT or unix:/absolute/path"
+
+
+def parse_duration(text: str, limits: Limits) -> float:
+    """Seconds, no finer than a millisecond."""
+    match = _DURATION.fullmatch(text)
+    if match:
+        milliseconds = Decimal(match[1]) * _UNITS[match[2] or "s"]
+        seconds = int(milliseconds) / 1000
+        if milliseconds == int(milliseconds) and limits["low"] <= seconds <= limits["high"]:
+            return seconds
+    low, high = duration_text(limits["low"]), duration_text(limits["high"])
+    raise ValueError(
+        f"{quote(text)} is not a duration from {low} to {high}; write it as 250ms, 30s, 5m, 12h, 7d or plain seconds"
+    )
+
+
+def duration_text(seconds: float) -> str:
+    """The shortest text that parse_duration reads as *seconds* again: 15s, 5m, 1d."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds == 0:
+        return "0s"
+    unit, size = next((unit, size) for unit, size in _UNITS.items() if milliseconds % size == 0)
+    return f"{milliseconds // size}{unit}"
+
+
+def parse_int(text: str, limits: Limits) -> int:
+    """A plain whole number."""
+    low, high = limits["low"], limits["high"]
+    if not _INT.fullmatch(text) or not low <= int(text) <= high:
+        raise ValueError(f"{quote(text)} is out of range; write a whole number from {low} to {high}")
+    return int(text)
+
+
+def parse_choice(text: str, limits: Limits) -> str:
+    """One of a few words."""
+    if text not in limits["choices"]:
+        raise ValueError(f"{quote(text)} is not known; write {' or '.join(limits['choices'])}")
+    return text
+
+
+def parse_mode(text: str, limits: Limits) -> int:
+    """Permissions in octal."""
+    if not _MODE.fullmatch(text):
+        raise ValueError(f'{quote(text)} is not a mode; write octal digits in quotes, such as "0660"')
+    return int(text, 8)
+
+
+def parse_group(text: str, limits: Limits) -> str:
+    """A group that this system knows."""
+    try:
+        grp.getgrnam(text)
+    except (KeyError, ValueError):  # ValueError: a NUL or half a surrogate pair in it
+        raise ValueError(
+            f"there is no group {quote(text)} on this system; name one that `getent group` lists"
+        ) from None
+    return text
+
+
+def parse_path(text: str, limits: Limits) -> str:
+    """An absolute path, without needless slashes and dots."""
+    if not (text.startswith("/") and text.isprintable() and len(text.encode()) < _PATH_LIMIT):
+        raise ValueError(f"{quote(text)} is not an absolute path; write one such as /var/lib/name")
+    if ".." in text.split("/"):  # where it leads depends on symbolic links
+        raise ValueError(f"{quote(text)} holds '..'; write the path without it")
+    return os.path.normpath("/" + text.lstrip("/"))
+
+
+def parse_ca_file(text: str, limits: Limits) -> str:
+    """A file with CA certificates that can be loaded now."""
+    import ssl  # few name a file, and all commands read the configuration
+
+    path = parse_path(text, limits)
+    wanted = "name a readable file of PEM certificates, or null for the system's"
+    if not os.path.isfile(path):  # and no pipe to wait for
+        raise ValueError(f"there is no file {quote(path)}; {wanted}")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        raise ValueError(f"{quote(path)} holds no CA certificates; {wanted}") from None
+    except OSError as error:
+        raise ValueError(f"{quote(path)} cannot be read: {error.strerror}; {wanted}") from None
+    return path
+
+
+def parse_listen(text: str, limits: Limits) -> str:
+    """An address that Postfix connects to, by TCP or by a unix socket."""
+    return _parse_unix(text) if text.startswith("unix:") else _parse_inet(text, _ADDRESS_FORMS)
+
+
+def parse_inet(text: str, limits: Limits) -> str:
+    """A TCP address."""
+    return _parse_inet(text, "inet:HOST:PORT or inet:[IPV6]:PORT")
+
+
+def _parse_inet(text: str, forms: str) -> str:
+    match = _INET.fullmatch(text)
+    if not match:
+        raise ValueError(f"{quote(text)} is not an address; write {forms}")
+    host = _ip(match[1]) or (match[1].lower() if len(match[1]) <= 253 and _HOST.fullmatch(match[1]) else None)
+    if host is None:
+        raise ValueError(f"{quote(match[1])} is neither an IP address nor a host name; write {forms}")
+    return f"inet:{host}:{_port(match[2])}"
+
+
+def _parse_unix(text: str) -> str:
+    path = text.removeprefix("unix:")
+    if _MAIN_CF_ENDS.search(path):  # Postfix could not be told of it
+        raise ValueError(f"{quote(path)} cannot stand in main.cf; use a path without blanks, commas, braces and $")
+    if path.endswith(("/", "/.")):
+        raise ValueError(f"{quote(path)} is a directory; name the socket in it")
+    return f"unix:{parse_path(path, {})}"
+
+
+def parse_server(text: str, limits: Limits) -> str:
+    """A resolver as ADDRESS:PORT or [IPV6]:PORT; port 53 where the text has none."""
+    match = _SERVER.fullmatch(text)
+    address, port = (match[1], match[2]) if match else (text, "53")
+    ip = _ip(address) or _ip(f"[{address}]")
+    if ip is None:
+        raise ValueError(
+            f"{quote(text)} is not a resolver's IP address; write one such as 127.0.0.1:53, ::1 or '[::1]:53'"
+        )
+    return f"{ip}:{_port(port)}"
+
+
+def parse_map_name(text: str) -> str:
+    """A name that can be the last word of socketmap:ADDRESS:NAME in main.cf."""
+    if not _MAP_NAME.fullmatch(text) or ":" in text or _MAIN_CF_ENDS.search(text):
+        raise ValueError(
+            f"{quote(text)} is a name that main.cf cannot hold; use letters, digits, '-', '_' and '.', 100 at most"
+        )
+    return text
+
+
+def _ip(host: str) -> str | None:
+    """IPv4, or IPv6 in brackets, in its usual spelling; None for anything else, zones (%eth0) included."""
+    try:
+        if host.startswith("[") and "%" not in host:
+            return f"[{ipaddress.IPv6Address(host[1:-1])}]"
+        return str(ipaddress.IPv4Address(host))
+    except ValueError:
+        return None
+
+
+def _port(text: str) -> int:
+    if not _INT.fullmatch(text) or not 1 <= int(text) <= 65535:
+        raise ValueError(f"port {quote(text)} does not exist; write one from 1 to 65535")
+    return int(text)
+
+
+READERS: Mapping[str, Callable[[str, Limits], object]] = {
+    "duration": parse_duration,
+    "int": parse_int,
+    "choice": parse_choice,
+    "mode": parse_mode,
+    "group": parse_group,
+    "path": parse_path,
+    "ca_file": parse_ca_file,
+    "inet": parse_inet,
+    "listen": parse_listen,
+    "servers": parse_server,
+}

@@ -1,0 +1,9 @@
+"""What an operator sees and steers.
+
+operations      what `cache`, `status` and `query` ask of the daemon
+control_socket  the socket that they ask over
+status          the daemon on one screen
+survey          all policies counted, in turns
+metrics, http   Prometheus text at /metrics, /healthz
+health          whether loop, refresher and store move
+"""

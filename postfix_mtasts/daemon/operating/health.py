@@ -1,0 +1,34 @@
+"""Whether the daemon moves: the loop, the refresher, the store.
+
+The watchdog looks at the loop and the refresher alone: a stuck disk must not
+end a daemon that still answers. /healthz looks at all three.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..policies.refresher import Refresher
+from ..policies.store_thread import StoreKeeper
+
+PATIENCE = 10.0  # seconds without a sign of life
+
+
+class Health:
+    def __init__(self, refresher: Refresher, store: StoreKeeper) -> None:
+        self._refresher, self._store = refresher, store
+
+    def refresher_fault(self) -> str:
+        """Why the refresher is not well, in a sentence; else empty."""
+        still = time.monotonic() - self._refresher.moved_at
+        return f"the refresher has not moved for {still:.0f} s" if still > PATIENCE else ""
+
+    def faults(self) -> list[str]:
+        """What is not well, a sentence each. Called on the loop, which is well if this is answered."""
+        found = [self.refresher_fault()]
+        if not self._store.healthy:
+            found.append(f"the store cannot be used: {self._store.failure}")
+        busy = self._store.busy_since
+        if busy is not None and (still := time.monotonic() - busy) > PATIENCE:
+            found.append(f"the store has not moved for {still:.0f} s")
+        return [fault for fault in found if fault]

@@ -1,0 +1,142 @@
+"""What `status` shows: a running daemon at one moment, as one object.
+
+Numbers are those of daemon/metrics.py, without prometheus_client; beside them
+stand the domains whose last fetch failed, by kind, those in most need first.
+How it looks is cli/status.py's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from ... import __version__
+from ...core.names import Domain
+from ...core.outcome import ResultType
+from ...core.policy import Mode
+from ...core.quoting import LIMIT
+from ..counters import Counts
+from ..policies.held import FAILURE_MEMORY, Held, Negative
+from ..policies.keeper import Keeper
+from .survey import in_turns, survey
+
+WORST = 5  # domains named of each kind
+DNS = "dns"  # the kind of failure that RFC 8460 has no result type for
+_SORTED_OUT = 100  # domains of a kind kept before only the worst are
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What the daemon around the keeper knows of itself."""
+
+    directory: str  # of the store
+    listen: list[str]
+    metrics: str | None
+    connections: int
+    refresh_due: int
+    refresh_lag: float  # seconds
+    faults: list[str]  # a sentence each
+
+
+@dataclass(frozen=True, slots=True)
+class _Failing:
+    """A domain whose last fetch failed."""
+
+    domain: Domain
+    mode: str | None  # of the policy held, which stays in force; None: none is held
+    left: float | None  # seconds that it does
+    failures: int | None  # in a row
+    ago: float | None  # seconds since the last, where no policy is held
+    reason: str
+
+    @property
+    def need(self) -> tuple[int, float, str]:
+        """The smallest needs most: enforced policies by their end, then others, then the latest failure."""
+        if self.mode is None:
+            return 2, self.ago or 0.0, self.domain
+        return int(self.mode != Mode.ENFORCE), self.left or 0.0, self.domain
+
+
+async def overview(keeper: Keeper, counts: Counts, uptime: float, running: Running) -> dict[str, Any]:
+    """All of it; yields to the loop on the way. Times are in seconds."""
+    kinds: dict[str, list[_Failing]] = {}
+    numbers: Counter[str] = Counter()
+
+    def meet(held: Held, left: float) -> None:
+        if (trouble := held.trouble) is not None:
+            mode, ends = held.entry.policy.mode, max(left, 0.0)
+            failing = _Failing(held.entry.domain, mode, ends, trouble.failures, None, trouble.reason)
+            _note(kinds, numbers, trouble.result_type, failing)
+
+    policies = await survey(keeper, meet)
+    now = keeper.upkeep.monotonic()
+    async for domain, negative in in_turns(keeper.negatives.items()):
+        if negative.failed_at is not None and now < negative.failed_at + FAILURE_MEMORY:
+            kind, reason = _kind(negative)
+            _note(kinds, numbers, kind, _Failing(domain, None, None, None, now - negative.failed_at, reason))
+    buckets = counts.cold_buckets()
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "started_at": time.time() - uptime,
+        "uptime": uptime,
+        "loaded": keeper.loaded,
+        "faults": running.faults,
+        "directory": running.directory,
+        "listen": running.listen,
+        "metrics": running.metrics,
+        "connections": running.connections,
+        "policies": policies.modes,
+        "nearest_expiry": policies.nearest,
+        "negatives": len(keeper.negatives),
+        "lookups": _nested(counts.all_lookups()),
+        "cold": {"number": buckets[-1][1], "seconds": counts.cold_seconds, "within": dict(buckets)},
+        "refresh": {"due": running.refresh_due, "lag": running.refresh_lag},
+        "fetches": dict(counts.fetches),
+        "dns_queries": _nested(counts.dns_queries),
+        "reports": dict(counts.reports),
+        "errors": counts.errors,
+        "failures": [
+            {"kind": kind, "domains": number, "worst": [_shown(each) for each in _worst(kinds[kind])]}
+            for kind, number in numbers.most_common()
+        ],
+    }
+
+
+def _note(kinds: dict[str, list[_Failing]], numbers: Counter[str], kind: str, failing: _Failing) -> None:
+    numbers[kind] += 1
+    named = kinds.setdefault(kind, [])
+    named.append(failing)
+    if len(named) > _SORTED_OUT:
+        named[:] = _worst(named)
+
+
+def _worst(failing: list[_Failing]) -> list[_Failing]:
+    return sorted(failing, key=lambda each: each.need)[:WORST]
+
+
+def _kind(negative: Negative) -> tuple[str, str]:
+    """The kind of failure, and the reason without it (resolving.answering.of_failure)."""
+    kind, _, reason = negative.verdict.reason.partition(": ")
+    return (kind, reason) if kind in set(ResultType) else (DNS, negative.verdict.reason)
+
+
+def _shown(failing: _Failing) -> dict[str, Any]:
+    return {
+        "domain": failing.domain,
+        "mode": failing.mode,
+        "left": failing.left,
+        "failures": failing.failures,
+        "ago": failing.ago,
+        "reason": failing.reason[:LIMIT],
+    }
+
+
+def _nested(counted: dict[tuple[str, str], int] | Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (outer, inner), number in counted.items():
+        nested.setdefault(outer, {})[inner] = number
+    return nested

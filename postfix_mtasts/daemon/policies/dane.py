@@ -1,0 +1,100 @@
+"""The DANE status of domains with an enforced policy: held in memory, read again in the background.
+
+The rules of time and of what an earlier answer is worth are core.dane's; the
+facts come from the worker process. One status has one Flight at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from ...adapters.services import port_number
+from ...core import dane as rules
+from ...core.dane import DaneReading, DaneStatus, Freshness
+from ...core.names import Domain, NextHop
+from ...core.quoting import KV
+from ...core.verdict import Kind, Verdict
+from ..workers.pool import JobRunner
+from ..workers.wire import dane_from_json
+from .flights import Flight, Flights
+
+log = logging.getLogger(__name__)
+
+LIMIT = 100_000  # statuses held; the longest unread go first
+
+Place = tuple[Domain, int]  # a domain and the port that its mail goes to
+
+
+class DaneKeeper:
+    """Statuses by domain and port. *changed* is called when one changes."""
+
+    def __init__(self, jobs: JobRunner, monotonic: Callable[[], float], changed: Callable[[], None]) -> None:
+        self._jobs, self._monotonic, self._changed = jobs, monotonic, changed
+        self.wait = 0.0  # lookup.wait
+        self._readings: OrderedDict[Place, DaneReading] = OrderedDict()
+        self.flights: Flights[Place] = Flights(_late)
+
+    def reading(self, domain: Domain, port: int = 25) -> DaneReading | None:
+        return self._readings.get((domain, port))
+
+    def known(self, hop: NextHop, after: Flight | None = None) -> tuple[DaneReading, float] | Flight:
+        """The status of *hop* and for how many seconds it stands, or the flight that reads it, *after* another."""
+        place, now = (hop.domain, port_number(hop.port)), self._monotonic()
+        reading = self._readings.get(place)
+        fresh = rules.freshness(reading, now) if reading is not None else Freshness.GONE
+        if reading is None or fresh is Freshness.GONE:
+            return self.flights.get(place) or self._take_off(place, after)
+        if fresh is Freshness.STALE and place not in self.flights:
+            self._take_off(place)
+        return reading, max(0.0, reading.fresh_until - now)
+
+    def clear(self) -> None:
+        """Believe nothing that was read before: from now on another resolver is asked."""
+        self._readings.clear()
+
+    def forget(self, domain: Domain) -> None:
+        for place in [place for place in self._readings if place[0] == domain]:
+            del self._readings[place]
+        for place in [place for place in self.flights if place[0] == domain]:
+            self.flights.pop(place).tell()  # what it reads counts for nothing: those who wait begin anew
+
+    def abandon(self, verdict: Verdict) -> None:
+        """Tell all who wait *verdict*."""
+        for flight in list(self.flights.values()):
+            flight.tell_late(verdict)
+
+    def _take_off(self, place: Place, after: Flight | None = None) -> Flight:
+        domain, port = place
+        flight = self.flights.take_off(place, domain, self._monotonic(), self.wait, after)
+        job = {"job": "dane", "domain": domain, "port": port}
+        self._jobs.submit(job, lambda answer: self._land(place, flight, answer))
+        return flight
+
+    def _land(self, place: Place, flight: Flight, answer: dict[str, Any]) -> None:
+        if self.flights.get(place) is flight:
+            self._take(place, dane_from_json(answer))
+        self.flights.land(flight)
+
+    def _take(self, place: Place, facts: rules.DaneFacts) -> None:
+        old = self._readings.pop(place, None)
+        self._readings[place] = new = rules.take(facts, old, self._monotonic())
+        if len(self._readings) > LIMIT:
+            self._readings.popitem(last=False)
+        if old is None or old.status is not new.status:
+            if old is not None:
+                self._changed()
+            log.info("dane-status %s", KV(domain=place[0], port=place[1], status=new.status, reason=new.reason))
+            if new.status is DaneStatus.UNKNOWN:
+                log.warning("temp %s", KV(domain=place[0], reason=new.reason))
+            if new.status is DaneStatus.USABLE and (missing := rules.without_tlsa(facts)):
+                log.info("dane-partial %s", KV(domain=place[0], without_tlsa=",".join(missing)))
+
+
+def _late(flight: Flight) -> None:
+    reason = f"the DANE status of {flight.domain} is still being read"
+    if flight.lookups:
+        log.warning("temp %s", KV(domain=flight.domain, reason=reason))
+    flight.tell_late(Verdict(Kind.TEMP, reason, 0.0))

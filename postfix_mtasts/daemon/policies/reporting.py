@@ -1,0 +1,54 @@
+"""Failed policy fetches, told to a TLSRPT collector: Postfix sees handshakes, we see what came before.
+
+Once for each domain, kind of failure and failure_ttl, and only for domains
+that ask for reports. A collector that is away costs a count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+from ...adapters import collector
+from ...config.settings import Settings
+from ...core import tlsrpt
+from ...core.entry import Entry
+from ...core.names import Domain
+from ...core.outcome import Failed
+from ..counters import Counts
+from ..workers.pool import JobRunner
+
+REMEMBERED = 10_000  # domains and failures reported lately; beyond that the oldest may be reported again
+
+
+class Reporter:
+    def __init__(self, settings: Settings, jobs: JobRunner, counts: Counts) -> None:
+        self._jobs, self._counts = jobs, counts
+        self._reported: OrderedDict[tuple[Domain, str], float] = OrderedDict()
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Report to tlsrpt.socket from now on, or nowhere."""
+        self._path, self._pause = settings.tlsrpt.socket, settings.lookup.failure_ttl
+
+    def report(self, failed: Failed, held: Entry | None, domain: Domain) -> None:
+        """A fetch failed; *held* is the policy that stays in force, if there is one."""
+        if self._path is None:
+            return
+        key, now = (domain, str(failed.result_type)), time.monotonic()
+        if now < self._reported.get(key, float("-inf")) + self._pause:
+            return
+        self._reported[key] = now
+        self._reported.move_to_end(key)
+        if len(self._reported) > REMEMBERED:
+            self._reported.popitem(last=False)
+        policy = held.policy if held is not None else None
+
+        def told(answer: dict[str, Any]) -> None:
+            record = answer.get("tlsrpt")
+            if record is not None and self._path is not None:
+                sent = tlsrpt.datagram(domain, str(record), policy, failed.result_type, failed.reason)
+                self._counts.reports["sent" if collector.send(self._path, sent) else "unsent"] += 1
+
+        self._jobs.submit({"job": "tlsrpt", "domain": domain}, told)

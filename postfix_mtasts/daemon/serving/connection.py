@@ -1,0 +1,195 @@
+"""One connection from Postfix: frames in, frames out, in order.
+
+`data_received` is the answer path. A request asked before is one look-up in
+the ready frames; everything else is parsed in `_work`, which stops when the
+client reads nothing (BUFFER_LIMIT) or waits for too much (PENDING_LIMIT) and
+goes on when that changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from ...core.netstring import NetstringDecoder
+from ...core.quoting import KV
+from ...errors import NetstringError
+from .reply_cache import Counter
+
+log = logging.getLogger(__name__)
+
+BUFFER_LIMIT = 1 << 20  # bytes of unread replies
+PENDING_LIMIT = 100  # requests that wait for an answer
+PIPELINED_LIMIT = 1_000  # requests answered at once on the short way
+LINGER = 5.0  # seconds a closed connection may take to read what it was told
+
+Reply = Callable[[bytes], None]
+
+
+class Service(Protocol):
+    """What a connection needs from the daemon."""
+
+    ready: dict[bytes, tuple[bytes, Counter]]
+    tick: int  # goes up now and then; tells which connection was idle longest
+
+    def answer(self, payload: bytes, later: Reply) -> bytes | None:
+        """The reply frame for a request, or None: then *later* is called with it."""
+
+    def opened(self, connection: Connection) -> None: ...
+
+    def closed(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """Requests and replies of one client."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._ready = service.ready
+        self._decoder = NetstringDecoder()
+        self._pending: deque[list[bytes | None]] = deque()  # replies in order; [None] is still awaited
+        self._paused = False  # the client does not read
+        self._plain = True  # nothing buffered, nothing pending, not paused: the short way may be taken
+        self._reading = True
+        self._finishing = False  # no more requests will be read: end of input, or the daemon stops
+        self.tick = service.tick
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=BUFFER_LIMIT)
+        self._service.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._plain and (ready := self._ready.get(data)):
+            ready[1][0] += 1
+            self.tick = self._service.tick
+            self._transport.write(ready[0])
+            return
+        self.tick = self._service.tick
+        if self._plain and self._pipelined(data):
+            return
+        self._decoder.feed(data)
+        self._work()
+
+    def _pipelined(self, data: bytes) -> bool:
+        """The short way for several whole requests in one read; False: nothing is done.
+
+        A comma inside a key makes parts that are no frames, and so no hits.
+        """
+        if not 1 < data.count(b",") <= PIPELINED_LIMIT:
+            return False
+        parts = data.split(b",")
+        if parts.pop():
+            return False
+        ready = [self._ready.get(part + b",") for part in parts]
+        if None in ready:
+            return False
+        hits = cast("list[tuple[bytes, Counter]]", ready)
+        replies = [reply for reply, _ in hits]
+        if sum(map(len, replies)) > BUFFER_LIMIT:
+            return False
+        for _, counter in hits:
+            counter[0] += 1
+        self._transport.write(b"".join(replies))
+        return True
+
+    def eof_received(self) -> bool:
+        """The client sends no more, but may well wait for what it asked."""
+        self.finish()
+        return True
+
+    def finish(self) -> None:
+        """Answer what was asked, read no more, close."""
+        self._finishing = True
+        self._work()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._plain = False
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._work()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pending.clear()
+        self._service.closed(self)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._pending)
+
+    def close(self) -> None:
+        """End the connection; what was written may still be read for a while."""
+        self._pending.clear()
+        self._transport.close()
+        asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+
+    def _work(self) -> None:
+        """Answer what is buffered, as far as the client's reading allows."""
+        replies: list[bytes] = []
+        size = 0
+        broken = False
+        while not self._paused and len(self._pending) < PENDING_LIMIT and not self._transport.is_closing():
+            try:
+                payload = self._decoder.next_payload()
+            except NetstringError as error:
+                log.debug("broken-frame %s", KV(reason=error))
+                broken = True
+                break
+            if payload is None:
+                break
+            reply = self._ask(payload)
+            if reply is not None:
+                replies.append(reply)
+                size += len(reply)
+                if size > BUFFER_LIMIT:  # more in one write would sit in memory if the client never reads
+                    self._write(replies)
+                    size = 0
+        self._write(replies)
+        self._settle(broken)
+
+    def _ask(self, payload: bytes) -> bytes | None:
+        """The reply, or None where it, or one before it, has to be awaited."""
+        slot: list[bytes | None] = [None]
+        reply = self._service.answer(payload, lambda frame: self._later(slot, frame))
+        if reply is not None and not self._pending:
+            return reply
+        slot[0] = reply
+        self._pending.append(slot)
+        return None
+
+    def _later(self, slot: list[bytes | None], frame: bytes) -> None:
+        """An awaited reply is there: send it, and what stood behind it."""
+        slot[0] = frame
+        replies: list[bytes] = []
+        while self._pending and (reply := self._pending[0][0]) is not None:
+            replies.append(reply)
+            self._pending.popleft()
+        if replies:
+            self._write(replies)
+            if self._pending or self._finishing or not self._reading or not self._decoder.empty:
+                self._work()
+            else:
+                self._plain = not self._paused
+
+    def _write(self, replies: list[bytes]) -> None:
+        if replies:
+            self._transport.write(b"".join(replies))
+            replies.clear()
+
+    def _settle(self, broken: bool) -> None:
+        """Close, read on, or wait: whatever the state of the connection asks for."""
+        if self._transport.is_closing():
+            return
+        full = self._paused or len(self._pending) >= PENDING_LIMIT
+        if broken or (self._finishing and not full and not self._pending):
+            self.close()
+            return
+        if self._reading == (full or self._finishing):
+            self._reading = not self._reading
+            (self._transport.resume_reading if self._reading else self._transport.pause_reading)()
+        self._plain = not full and not self._finishing and not self._pending and self._decoder.empty

@@ -1,0 +1,80 @@
+"""From a request's payload to its reply frame: map, key, verdict, text.
+
+The one place where ready frames are made. Everything here costs
+microseconds; what has to wait for the network waits in the keeper.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from ...config.settings import MapSettings
+from ...core import netstring, socketmap
+from ...core.names import Domain, NoDomain, parse_key
+from ...core.quoting import KV
+from ...core.reply import reply_frame
+from ...core.verdict import Kind, Verdict
+from ..counters import Counts
+from ..policies.keeper import Keeper
+from .reply_cache import Frames
+
+log = logging.getLogger(__name__)
+
+NO_MAP = "no-map"  # the label of requests on maps that are not configured: theirs is anybody's text
+
+
+class Answerer:
+    def __init__(self, keeper: Keeper, frames: Frames, counts: Counts) -> None:
+        self._keeper, self._frames, self._counts = keeper, frames, counts
+        self.maps: Mapping[str, MapSettings] = {}
+
+    def answer(self, payload: bytes, later: Callable[[bytes], None]) -> bytes | None:
+        """The reply frame for a request, or None: then *later* is called with it, once. Never raises."""
+        try:
+            return self._answer(payload, later)
+        except Exception:  # noqa: BLE001 -- said in _failed
+            return self._failed(payload)
+
+    def _answer(self, payload: bytes, later: Callable[[bytes], None]) -> bytes | None:
+        request = socketmap.parse_request(payload)
+        settings = self.maps.get(request.map) if request is not None else None
+        if request is None or settings is None:
+            what = "the request names no map" if request is None else f"no map {request.map[:60]!r} is configured"
+            self._counts.lookups(NO_MAP, Kind.PERM)[0] += 1
+            return socketmap.perm(f"{what}; configured are {', '.join(self.maps)}")
+        hop = parse_key(request.key)
+        if isinstance(hop, NoDomain):
+            nothing = Verdict(Kind.NOTFOUND, hop.reason, float("inf"))
+            return self._reply(payload, request.map, settings, Domain(""), nothing)
+        begun = time.monotonic()
+
+        def told(found: Verdict) -> None:
+            self._counts.cold(time.monotonic() - begun)
+            try:
+                reply = self._reply(payload, request.map, settings, hop.domain, found)
+            except Exception:  # noqa: BLE001 -- said in _failed
+                reply = self._failed(payload)
+            later(reply)
+
+        verdict = self._keeper.lookup(hop, settings.dane, told)
+        if verdict is None:
+            return None
+        return self._reply(payload, request.map, settings, hop.domain, verdict)
+
+    def _failed(self, payload: bytes) -> bytes:
+        """An error of our own must hold up no mail, and no other lookup: it counts as a policy that cannot be had."""
+        self._counts.errors += 1
+        log.exception("internal-error %s", KV(request=payload[:300]))
+        return socketmap.notfound()
+
+    def _reply(self, payload: bytes, map_name: str, settings: MapSettings, domain: Domain, verdict: Verdict) -> bytes:
+        reply = reply_frame(verdict, domain, settings.tlsrpt)
+        counter = self._counts.lookups(map_name, verdict.kind)
+        counter[0] += 1
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("lookup %s", KV(map=map_name, domain=domain, answer=verdict.kind, reason=verdict.reason))
+        if self.maps.get(map_name) is settings:  # else there was a reload while the lookup was under way
+            self._frames.add(netstring.encode(payload), reply, counter, verdict.lasts)
+        return reply

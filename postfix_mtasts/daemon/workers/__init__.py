@@ -1,0 +1,8 @@
+"""The processes that ask DNS and policy hosts.
+
+pool       starts them, hands jobs over, outlives them
+fast_path  the lookups that need none of them
+worker     the process itself
+threads    its threads
+wire       what both say to each other
+"""

@@ -1,0 +1,80 @@
+"""The defaults: what a daemon without a configuration file runs under."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+
+import pytest
+
+from postfix_mtasts.config.file import leaves
+from postfix_mtasts.config.settings import MapSettings, Settings
+
+KINDS = {"bool", "int", "duration", "choice", "path", "ca_file", "group", "mode", "inet", "listen", "servers", "maps"}
+
+
+def every_field(settings: object) -> list[object]:
+    found: list[object] = []
+    for field in fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        found += every_field(value) if is_dataclass(value) else [(field, value)]
+    return found
+
+
+FIELDS = every_field(Settings()) + every_field(MapSettings())
+
+
+def test_the_defaults_are_those_of_the_specification() -> None:
+    """An installation without a file relies on each of these."""
+    given = leaves(Settings())
+    assert dict(given.pop("maps")) == {
+        "postfix": MapSettings(dane=False, tlsrpt=False),
+        "postfix-tlsrpt": MapSettings(dane=False, tlsrpt=True),
+        "postfix-dane": MapSettings(dane=True, tlsrpt=False),
+        "postfix-dane-tlsrpt": MapSettings(dane=True, tlsrpt=True),
+        "QUERY": MapSettings(dane=True, tlsrpt=False),
+        "QUERYwithTLSRPT": MapSettings(dane=True, tlsrpt=True),
+    }
+    assert given == {
+        "listen": ("inet:127.0.0.1:8462",),
+        "socket_mode": 0o660,
+        "socket_group": None,
+        "cache.backend": "diskcache",
+        "cache.directory": "/var/lib/postfix-mtasts",
+        "cache.negative_limit": 100_000,
+        "dns.servers": (),
+        "dns.timeout": 5.0,
+        "fetch.timeout": 60.0,
+        "fetch.parallel": 256,
+        "fetch.ca_file": None,
+        "fetch.allow_private_addresses": False,
+        "lookup.wait": 15.0,
+        "lookup.negative_ttl": 600.0,
+        "lookup.failure_ttl": 300.0,
+        "lookup.on_dns_failure": "skip",
+        "refresh.recheck": 300.0,
+        "refresh.interval": 86400.0,
+        "metrics.listen": None,
+        "log.level": "info",
+        "log.format": "text",
+        "tlsrpt.socket": None,
+    }
+
+
+@pytest.mark.parametrize(("field", "default"), FIELDS, ids=[field.name for field, _ in FIELDS])
+def test_each_setting_says_what_it_is_and_its_default_is_permitted(field: object, default: object) -> None:
+    """config/file.py reads by this metadata, and the manual repeats it."""
+    about = field.metadata  # type: ignore[attr-defined]
+    assert about["kind"] in KINDS
+    assert about["help"]
+    if about["kind"] in ("int", "duration"):
+        assert about["low"] <= default <= about["high"]
+    if about["kind"] == "choice":
+        assert default in about["choices"]
+
+
+def test_settings_cannot_be_changed() -> None:
+    """They are shared by the loop and its threads; a reload swaps them whole."""
+    with pytest.raises(FrozenInstanceError):
+        Settings().socket_mode = 0  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Settings().maps["x"] = MapSettings()  # type: ignore[index]

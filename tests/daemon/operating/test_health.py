@@ -1,0 +1,47 @@
+"""What counts as moving, and what the watchdog does not look at."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+
+from postfix_mtasts.daemon.operating.health import PATIENCE, Health
+from postfix_mtasts.daemon.policies.refresher import Refresher
+from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
+
+
+@dataclass
+class FakeRefresher:
+    moved_at: float
+
+
+@dataclass
+class FakeStore:
+    healthy: bool = True
+    failure: str = ""
+    busy_since: float | None = None
+
+
+LONG_AGO = PATIENCE + 5  # seconds
+
+CASES = [
+    ("all is well", 0.0, FakeStore(), []),
+    ("the refresher stands still", LONG_AGO, FakeStore(), ["the refresher has not moved for 15 s"]),
+    ("the store fails", 0.0, FakeStore(False, "no space left"), ["the store cannot be used: no space left"]),
+    ("the store is busy", 0.0, FakeStore(busy_since=0.0), []),
+    ("the store hangs", 0.0, FakeStore(busy_since=LONG_AGO), ["the store has not moved for 15 s"]),
+]
+
+
+@pytest.mark.parametrize(("title", "still", "store", "faults"), CASES, ids=[case[0] for case in CASES])
+def test_faults(title: str, still: float, store: FakeStore, faults: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part that does not move is named; the watchdog looks at the refresher alone."""
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    if store.busy_since is not None:
+        store.busy_since = 1000.0 - store.busy_since
+    health = Health(cast(Refresher, FakeRefresher(1000.0 - still)), cast(StoreKeeper, store))
+    assert health.faults() == faults
+    assert bool(health.refresher_fault()) is (title == "the refresher stands still")

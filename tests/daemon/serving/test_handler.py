@@ -1,0 +1,240 @@
+"""serving/handler.py: request to reply, and frames that are never stale."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from postfix_mtasts.config.settings import MapSettings, Settings
+from postfix_mtasts.core import netstring
+from postfix_mtasts.core.names import Domain, NextHop
+from postfix_mtasts.core.verdict import Verdict
+from postfix_mtasts.daemon.serving.handler import NO_MAP, Answerer
+from tests.support.fakes.entries import DAY, entry
+from tests.support.fakes.keeping import D, World, absent, dane, failed, in_loop
+
+SPELLINGS = [
+    "example.com",
+    "EXAMPLE.COM",
+    "Example.com.",
+    "example.com:25",
+    "example.com:smtp",
+    "EXAMPLE.com:587",
+    "example.com.",
+    "eXample.com",
+]
+SECURE, NOTFOUND = b"OK secure match=mx.example.com servername=hostname", b"NOTFOUND "
+
+
+class Asked(World):
+    """A world with an Answerer before its keeper."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answerer = Answerer(self.keeper, self.frames, self.counts)
+        self.answerer.maps = {"postfix": MapSettings(), "postfix-dane": MapSettings(dane=True)}
+        self.frames.turn()
+
+    def request(self, payload: str) -> list[bytes]:
+        """As a connection does it: the ready frame, else the answerer."""
+        replies: list[bytes] = []
+        ready = self.frames.ready.get(netstring.encode(payload.encode()))
+        reply = ready[0] if ready else self.answerer.answer(payload.encode(), replies.append)
+        return replies if reply is None else [reply]
+
+    def all_spellings(self, map_name: str = "postfix") -> set[bytes]:
+        return {reply.split(b":", 1)[1][:-1] for s in SPELLINGS for reply in self.request(f"{map_name} {s}")}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    world = Asked()
+    monkeypatch.setattr(time, "monotonic", world.clock.monotonic)
+    world.frames.turn()
+    world.hold(entry())
+    return world
+
+
+def test_every_map_and_key_gets_one_answer(world: Asked) -> None:
+    """A map that is not configured is PERM, a key that is no domain NOTFOUND, without a query."""
+    for payload in ("nomap example.com", "example.com", "", "postfix"):
+        assert world.request(payload)[0].split(b":", 1)[1].startswith(b"PERM "), payload
+    for key in (".example.com", "[192.0.2.1]", "[example.com]", "localhost", "a" * 300, "192.0.2.1", ""):
+        assert world.request(f"postfix {key}")[0].split(b":", 1)[1] == b"NOTFOUND ,", key
+    assert world.jobs.count == 0
+    assert world.counts.all_lookups()[NO_MAP, "perm"] >= 3
+
+
+def change_policy(world: Asked) -> None:
+    world.keeper.refresh(D, lambda: None)
+    world.jobs.answer(world.found(mode="none"))
+
+
+def forget(world: Asked) -> None:
+    world.keeper.forget(D)
+    world.request("postfix example.com")
+    world.jobs.answer(absent())
+
+
+def take_map_away(world: Asked) -> None:
+    world.answerer.maps = {"other": MapSettings()}
+    world.keeper.configure(Settings())
+
+
+def end_policy(world: Asked) -> None:
+    world.clock.advance(7 * DAY)
+    world.frames.turn()  # what the timer did long ago
+    world.request("postfix example.com")
+    world.jobs.answer(failed())
+
+
+CHANGES: list[tuple[str, Callable[[Asked], None], bytes]] = [
+    ("a policy of another mode", change_policy, NOTFOUND),
+    ("forget", forget, NOTFOUND),
+    ("a map taken away", take_map_away, b"PERM no map 'postfix' is configured; configured are other"),
+    ("the policy's end", end_policy, NOTFOUND),
+]
+
+
+@pytest.mark.parametrize(("title", "change", "reply"), CHANGES, ids=[case[0] for case in CHANGES])
+@in_loop
+async def test_eight_hot_spellings(world: Asked, title: str, change: Callable[[Asked], None], reply: bytes) -> None:
+    """All spellings of a key lie ready, and after a change not one of them tells what was before."""
+    assert world.all_spellings() == {SECURE}
+    assert len(world.frames.ready) == len(SPELLINGS)
+    change(world)
+    await world.settle()
+    assert world.all_spellings() == {reply}
+
+
+@in_loop
+async def test_no_frame_outlives_the_policy(world: Asked) -> None:
+    """Near its end a policy gets no frame, since no emptying comes before."""
+    world.clock.advance(7 * DAY - 59)
+    world.frames.turn()
+    assert world.all_spellings() == {SECURE}
+    assert world.frames.ready == {}
+
+
+@in_loop
+async def test_no_frame_outlives_the_dane_status(world: Asked) -> None:
+    """A frame ends with the status: what is stale is looked at each time, and a change is told at once."""
+    world.request("postfix-dane example.com")
+    world.jobs.answer(dane("usable"))
+    assert world.request("postfix-dane example.com") == [b"12:OK dane-only,"]
+    assert len(world.frames.ready) == 2 - 1
+    world.clock.advance(250)
+    world.frames.turn()
+    assert world.request("postfix-dane example.com") == [b"12:OK dane-only,"]
+    assert world.frames.ready == {}
+    world.clock.advance(50)
+    world.request("postfix-dane example.com")
+    while world.jobs.open:
+        job = world.jobs.open[0][0]["job"]
+        world.jobs.answer(dane("unusable") if job == "dane" else absent())
+    assert world.all_spellings("postfix-dane") <= {SECURE}
+
+
+@in_loop
+async def test_a_map_changed_while_a_lookup_was_under_way(world: Asked) -> None:
+    """The lookup ends under the settings it began with, and leaves no frame of them."""
+    replies = world.request("postfix other.example")
+    world.answerer.maps = {"postfix": MapSettings(tlsrpt=True)}
+    world.keeper.configure(Settings())
+    world.jobs.answer(world.found())
+    await world.settle()
+    assert replies == [netstring.encode(SECURE)]
+    assert world.frames.ready == {}
+    assert b"policy_type=sts" in world.request("postfix other.example")[0]
+
+
+@in_loop
+async def test_temp_gets_no_frame(world: Asked) -> None:
+    """Late answers are never repeated without thinking."""
+    replies = world.request("postfix other.example")
+    await world.settle(15)
+    assert replies[0].split(b":", 1)[1].startswith(b"TEMP ")
+    assert world.frames.ready == {}
+
+
+@in_loop
+async def test_counts(world: Asked) -> None:
+    """Each lookup is counted by map and answer, and those that waited by their time."""
+    world.request("postfix example.com")
+    world.request("postfix other.example")
+    world.clock.advance(0.2)
+    world.jobs.answer(absent())
+    assert world.counts.all_lookups() == {("postfix", "secure"): 1, ("postfix", "notfound"): 1}
+    assert [count for bound, count in world.counts.cold_buckets() if bound in ("0.1", "0.25", "+Inf")] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+@in_loop
+async def test_an_error_of_our_own_costs_one_answer(world: Asked, cold: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """It is NOTFOUND, logged and counted, with or without a wait; and others who wait are answered."""
+    others: list[Verdict] = []
+    domain = "other.example" if cold else "example.com"
+    broken = pytest.MonkeyPatch()
+    broken.setattr("postfix_mtasts.daemon.serving.handler.reply_frame", lambda *_: 1 / 0)
+    replies = world.request(f"postfix {domain}")
+    if cold:
+        world.keeper.lookup(NextHop(Domain(domain), "25"), False, others.append)
+        world.jobs.answer(world.found())
+        await world.settle()
+        assert [v.kind for v in others] == ["secure"]
+    broken.undo()
+    assert replies == [netstring.encode(NOTFOUND)]
+    assert world.counts.errors == 1
+    assert "internal-error" in caplog.text
+
+
+@in_loop
+async def test_an_error_while_one_is_told_keeps_no_other_waiting(world: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two who wait meets a bug; both are answered."""
+    replies = [world.request(f"{name} other.example") for name in ("postfix-dane", "postfix")]
+    monkeypatch.setattr(world.keeper.dane, "known", lambda *_: 1 / 0)
+    world.jobs.answer(world.found())
+    await world.settle()
+    assert replies == [[netstring.encode(NOTFOUND)], [netstring.encode(SECURE)]]
+    assert world.counts.errors == 1
+
+
+KINDS = [
+    ("a policy in force", "postfix example.com", True),
+    ("the same in other words", "postfix EXAMPLE.com.:smtp", True),
+    ("the same with STS attributes", "postfix-tlsrpt example.com", True),
+    ("a domain left to DANE", "postfix-dane example.com", True),
+    ("a policy that is being tested", "postfix testing.example", True),
+    ("a domain without a policy", "postfix none.example", True),
+    ("a domain whose policy cannot be had", "postfix failed.example", True),
+    ("a parent domain", "postfix .example.com", True),
+    ("an address", "postfix 192.0.2.1", True),
+    ("a bracketed host", "postfix [mx.example.com]:25", True),
+    ("one label", "postfix localhost", True),
+    ("what is no domain", "postfix a..b", True),
+    ("an overlong key", f"postfix {'a' * 400}", False),
+    ("an unknown map", "nomap example.com", False),
+    ("no map", "example.com", False),
+]
+
+
+@pytest.mark.parametrize(("title", "payload", "framed"), KINDS, ids=[kind[0] for kind in KINDS])
+@in_loop
+async def test_the_short_way_gives_the_same_bytes(world: Asked, title: str, payload: str, framed: bool) -> None:
+    """A ready frame is what parsing gives, and every answer that may be repeated has one."""
+    world.answerer.maps = {**world.answerer.maps, "postfix-tlsrpt": MapSettings(tlsrpt=True)}
+    world.hold(entry("testing.example", mode="testing"))
+    for domain, answer in (("none.example", absent()), ("failed.example", failed())):
+        world.request(f"postfix {domain}")
+        world.jobs.answer(answer)
+    world.request("postfix-dane example.com")
+    world.jobs.answer(dane("usable"))
+    world.frames.empty()
+    slow = world.answerer.answer(payload.encode(), lambda frame: None)
+    assert slow is not None
+    ready = world.frames.ready.get(netstring.encode(payload.encode()))
+    assert (ready is not None) == framed
+    if ready is not None:
+        assert ready[0] == slow == world.answerer.answer(payload.encode(), lambda frame: None)

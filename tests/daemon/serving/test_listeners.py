@@ -1,0 +1,163 @@
+"""daemon/listeners.py: addresses bound, stale sockets replaced, and nobody else's ever touched."""
+
+from __future__ import annotations
+
+import grp
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from postfix_mtasts.config.settings import Settings
+from postfix_mtasts.daemon.serving.listeners import (
+    SUN_PATH_LIMIT,
+    bind,
+    set_permissions,
+    short,
+    split_inet,
+    unlink_ours,
+)
+from postfix_mtasts.errors import ListenError
+
+SETTINGS = Settings(socket_mode=0o640)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "socketmap"
+
+
+@pytest.fixture
+def there(path: Path) -> Iterator[socket.socket]:
+    """A socket at `path`, bound, not yet listening."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        yield sock
+
+
+@pytest.mark.parametrize(
+    ("address", "want"),
+    [
+        ("inet:127.0.0.1:8462", ("127.0.0.1", 8462)),
+        ("127.0.0.1:53", ("127.0.0.1", 53)),
+        ("inet:[::1]:8462", ("::1", 8462)),
+        ("[fe80::1%eth0]:53", ("fe80::1%eth0", 53)),
+        ("inet:localhost:1", ("localhost", 1)),
+    ],
+)
+def test_host_and_port(address: str, want: tuple[str, int]) -> None:
+    """Brackets belong to the spelling of an address, not to it."""
+    assert split_inet(address) == want
+
+
+def test_a_unix_socket_has_its_mode(path: Path) -> None:
+    """Whatever the umask is."""
+    before = os.umask(0o077)
+    try:
+        (sock,) = bind(f"unix:{path}", SETTINGS)
+    finally:
+        os.umask(before)
+    with sock:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert os.umask(before) == before
+
+
+def test_a_unix_socket_has_its_group(path: Path) -> None:
+    """By name."""
+    group = grp.getgrgid(os.getgid()).gr_name
+    with bind(f"unix:{path}", Settings(socket_group=group))[0]:
+        assert path.stat().st_gid == os.getgid()
+    set_permissions(path, SETTINGS)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_an_unknown_group(path: Path) -> None:
+    """It is named."""
+    with pytest.raises(ListenError, match="socket_group: there is no group no-such-group"):
+        bind(f"unix:{path}", Settings(socket_group="no-such-group"))
+
+
+def test_a_stale_socket_is_replaced(path: Path) -> None:
+    """What a killed daemon leaves behind."""
+    with socket.socket(socket.AF_UNIX) as old:
+        old.bind(str(path))
+    with bind(f"unix:{path}", SETTINGS)[0] as sock:
+        sock.listen()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+
+@pytest.mark.parametrize("backlog", [5, 0], ids=["idle", "with a full backlog"])
+def test_a_living_socket_is_left_alone(path: Path, there: socket.socket, backlog: int) -> None:
+    """Whether or not it can take one more."""
+    there.listen(backlog)
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(3 if backlog == 0 else 0)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(str(path))
+    inode = path.stat().st_ino
+    with pytest.raises(ListenError, match="another process listens there"):
+        bind(f"unix:{path}", SETTINGS)
+    assert path.stat().st_ino == inode
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_what_is_no_socket_is_left_alone(path: Path, tmp_path: Path, kind: str) -> None:
+    """A mistyped path costs nobody a file."""
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "target")
+    with pytest.raises(ListenError, match="a file that is no socket is there"):
+        bind(f"unix:{path}", SETTINGS)
+    assert os.path.lexists(path)
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    """The address and the reason."""
+    with pytest.raises(ListenError, match=r"unix:.*/none/socketmap: No such file or directory"):
+        bind(f"unix:{tmp_path}/none/socketmap", SETTINGS)
+
+
+def test_a_port_in_use() -> None:
+    """The address and the reason."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ListenError, match=f"inet:127.0.0.1:{port}: Address already in use"):
+            bind(f"inet:127.0.0.1:{port}", SETTINGS)
+
+
+def test_a_deep_path(tmp_path: Path) -> None:
+    """A socket address holds 107 bytes; a path may be longer."""
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    with bind(f"unix:{deep}/socketmap", SETTINGS)[0] as sock:
+        sock.listen()
+        with short(deep / "socketmap") as name, socket.socket(socket.AF_UNIX) as client:
+            assert len(name) <= SUN_PATH_LIMIT < len(str(deep))
+            client.connect(name)
+
+
+def test_a_short_path_is_itself(path: Path) -> None:
+    """Up to the limit, in bytes."""
+    with short(Path("/" + "é" * 53)) as name:
+        assert name == "/" + "é" * 53
+    with short(path) as name:
+        assert name == str(path)
+
+
+def test_only_our_own_socket_is_removed(path: Path, there: socket.socket) -> None:
+    """Another daemon may have taken the path meanwhile."""
+    inode = path.stat().st_ino
+    unlink_ours(f"unix:{path}", inode + 1)
+    assert path.exists()
+    unlink_ours(f"unix:{path}", inode)
+    assert not path.exists()
+    unlink_ours(f"unix:{path}", inode)  # gone already: nothing to say

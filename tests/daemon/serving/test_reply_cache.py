@@ -1,0 +1,78 @@
+"""serving/reply_cache.py: what is taken in, and when all of it goes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from postfix_mtasts.daemon.serving import reply_cache as module
+from postfix_mtasts.daemon.serving.reply_cache import REQUEST_LIMIT, Frames
+from tests.support.fakes.keeping import ManualClock
+
+PERIOD = 60.0  # seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    clock = ManualClock()
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    return clock
+
+
+CASES = [
+    # size of the request, seconds since the last emptying, how long the answer holds, taken in
+    ("an answer that outlives the emptying", 20, 0, PERIOD, True),
+    ("one that ends before it", 20, 0, PERIOD - 1, False),
+    ("one that ends before it, though not by much", 20, 50, 9, False),
+    ("a short one, late in the period", 20, 50, 10, True),
+    ("one that holds no longer", 20, 0, 0, False),
+    ("one that holds no longer, while the emptying is late", 20, PERIOD + 1, 0, False),
+    ("any while the emptying is late", 20, PERIOD, 1000, False),
+    ("the longest request", REQUEST_LIMIT, 0, PERIOD, True),
+    ("a longer request", REQUEST_LIMIT + 1, 0, PERIOD, False),
+]
+
+
+@pytest.mark.parametrize(("title", "size", "later", "lasts", "taken"), CASES, ids=[case[0] for case in CASES])
+def test_taken_in(clock: ManualClock, title: str, size: int, later: float, lasts: float, taken: bool) -> None:
+    """A frame is kept only if it is true until the next regular emptying."""
+    frames = Frames(PERIOD)
+    assert frames.turn() == PERIOD
+    clock.advance(later)
+    frames.add(b"r" * size, b"reply", [0], lasts)
+    assert bool(frames.ready) is taken
+
+
+def test_an_emptying_between_does_not_move_the_regular_one(clock: ManualClock) -> None:
+    """The timer stays where it was, and so does the time that answers must outlive."""
+    frames = Frames(PERIOD)
+    frames.turn()
+    clock.advance(50)
+    frames.empty()
+    frames.add(b"request", b"reply", [0], 10)
+    assert frames.ready
+
+
+def test_a_new_period_counts_from_the_next_turn(clock: ManualClock) -> None:
+    """A reload that shortens the period does not move the timer, so short answers get no frame yet."""
+    frames = Frames(PERIOD)
+    frames.turn()
+    frames.period = 2.0
+    frames.add(b"request", b"reply", [0], 10)
+    assert not frames.ready
+    assert frames.turn() == 2.0
+    frames.add(b"request", b"reply", [0], 10)
+    assert frames.ready
+
+
+def test_the_size_is_bounded(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit all goes and the newest stays; the table itself stays the same object."""
+    monkeypatch.setattr(module, "BYTE_LIMIT", 3 * (module.OVERHEAD + 20))
+    frames = Frames(PERIOD)
+    frames.turn()
+    table = frames.ready
+    for number in range(4):
+        frames.add(b"%010d" % number, b"r" * 10, [0], PERIOD)
+    assert list(table) == [b"0000000003"]
+    assert frames.ready is table

@@ -1,0 +1,184 @@
+"""A keeper without a network, a disk or a clock: the test answers its jobs, ends its writes and moves the time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from postfix_mtasts.config.settings import Settings
+from postfix_mtasts.core.entry import Entry
+from postfix_mtasts.core.names import Domain, NextHop
+from postfix_mtasts.core.verdict import Verdict
+from postfix_mtasts.daemon.counters import Counts
+from postfix_mtasts.daemon.policies.held import Note
+from postfix_mtasts.daemon.policies.keeper import Keeper
+from postfix_mtasts.daemon.serving.reply_cache import Frames
+
+from .entries import DAY, NOW
+
+D = Domain("example.com")
+
+
+class ManualClock:
+    """Both clocks stand still until a test moves them."""
+
+    def __init__(self) -> None:
+        self.utc, self.since_boot = NOW, 500_000.0
+
+    def wall(self) -> float:
+        return self.utc
+
+    def monotonic(self) -> float:
+        return self.since_boot
+
+    def advance(self, seconds: float) -> None:
+        self.utc += seconds
+        self.since_boot += seconds
+
+
+class ManualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose timers go by a ManualClock."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self._manual = clock
+
+    def time(self) -> float:
+        return self._manual.monotonic()
+
+
+Job = dict[str, Any]
+
+
+class FakeJobs:
+    """Keeps jobs, the oldest first, for the test to answer."""
+
+    def __init__(self) -> None:
+        self.open: list[tuple[Job, Callable[[Job], None]]] = []
+        self.count = 0
+
+    def submit(self, job: Job, done: Callable[[Job], None]) -> None:
+        self.count += 1
+        self.open.append((job, done))
+
+    def answer(self, answer: Job) -> Job:
+        """Answer the oldest job and return it."""
+        job, done = self.open.pop(0)
+        done(answer)
+        return job
+
+
+class FakeStore:
+    """Keeps what it is given; with *instant* off the test ends each future of `waiting` itself."""
+
+    def __init__(self) -> None:
+        self.entries: dict[Domain, Entry] = {}
+        self.instant = True
+        self.waiting: list[asyncio.Future[Any]] = []
+        self.log: list[tuple[str, Domain]] = []
+
+    def _future(self, result: Entry | None) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self.instant:
+            future.set_result(result)
+        else:
+            self.waiting.append(future)
+        return future
+
+    def get(self, domain: Domain) -> asyncio.Future[Entry | None]:
+        self.log.append(("get", domain))
+        return self._future(self.entries.get(domain))
+
+    def put(self, entry: Entry) -> asyncio.Future[None]:
+        self.log.append(("put", entry.domain))
+        self.entries[entry.domain] = entry
+        return self._future(None)
+
+    def delete(self, domain: Domain) -> asyncio.Future[None]:
+        self.log.append(("delete", domain))
+        self.entries.pop(domain, None)
+        return self._future(None)
+
+
+class World:
+    """A keeper and all that a test does to it."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.clock, self.jobs, self.store = ManualClock(), FakeJobs(), FakeStore()
+        self.frames, self.counts = Frames(60.0), Counts()
+        self.keeper = Keeper(settings or Settings(), self.jobs, self.store, self.frames, self.counts)
+        self.set_clock()
+        self.keeper.loaded = True
+        self.notes: list[Note] = []
+        self.keeper.schedule = self.notes.extend
+
+    def set_clock(self) -> None:
+        self.keeper.upkeep.wall, self.keeper.upkeep.monotonic = self.clock.wall, self.clock.monotonic
+        self.keeper.dane._monotonic = self.clock.monotonic
+
+    def ask(self, domain: str = D, dane: bool = False, port: str = "25") -> list[Verdict]:
+        """Look *domain* up; the answer is in the list once it is there."""
+        answers: list[Verdict] = []
+        known = self.keeper.lookup(NextHop(Domain(domain), port), dane, answers.append)
+        if known is not None:
+            answers.append(known)
+        return answers
+
+    def kinds(self, domain: str = D, dane: bool = False) -> list[str]:
+        return [str(verdict.kind) for verdict in self.ask(domain, dane)]
+
+    def hold(self, entry: Entry) -> None:
+        """Have *entry* in memory, as read from the store."""
+        self.store.entries[entry.domain] = entry
+        self.keeper.take_stored([entry])
+
+    async def settle(self, seconds: float = 0.0) -> None:
+        """Move the time, and let all run that is to run then."""
+        self.clock.advance(seconds)
+        for _ in range(6):
+            await asyncio.sleep(0)
+
+    def pass_to_refresher(self, domain: Domain = D) -> bool:
+        """Go on to the time of the last note and do what is due."""
+        due = self.notes[-1][0]
+        if due > self.clock.since_boot:
+            self.clock.advance(due - self.clock.since_boot)
+        return self.keeper.due(domain, lambda: None)
+
+    def found(
+        self, record_id: str = "2", mode: str = "enforce", mx: str = "mx.example.com", max_age: int = 7 * DAY
+    ) -> Job:
+        text = f"version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: {max_age}"
+        return {"found": {"record_id": record_id, "text": text, "fetched_at": self.clock.utc}}
+
+
+def failed(record_id: str = "20231114", reason: str = "connection refused") -> Job:
+    fields = {"record_id": record_id, "stage": "http", "result_type": "sts-policy-fetch-error", "reason": reason}
+    return {"failed": fields}
+
+
+def absent(ttl: float = 300.0) -> Job:
+    return {"absent": {"reason": "_mta-sts.example.com does not exist", "ttl": ttl}}
+
+
+DNS_FAILED: Job = {"dnsfailed": {"reason": "SERVFAIL"}}
+UNCHANGED: Job = {"unchanged": {"record_id": "20231114"}}
+
+
+def dane(status: str, ttl: float = 300.0) -> Job:
+    """An answer of the worker; *status* is that of the MX set, and of its one host where that is secure."""
+    hosts = [{"name": "mx.example.com", "state": status, "detail": "said so"}] if status == "usable" else []
+    return {"dane": {"mx": status, "detail": "said so", "hosts": hosts, "ttl": ttl}}
+
+
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an asynchronous test on a loop that goes by the clock of its *world*."""
+
+    @functools.wraps(test)
+    def run(world: World, **others: Any) -> None:
+        with asyncio.Runner(loop_factory=lambda: ManualLoop(world.clock)) as runner:
+            runner.run(test(world, **others))
+
+    return run

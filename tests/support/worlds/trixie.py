@@ -1,0 +1,40 @@
+"""A Debian 13 in a chroot, for its Postfix: made once, kept between runs, left as it was.
+
+`make-trixie` makes it, in the network that the tests' namespace was made
+from. What a test writes goes to a file system in memory at /srv in it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from pathlib import Path
+
+from tests.support import namespace
+
+ROOT = Path("/var/cache/postfix-mtasts-tests/trixie")
+
+
+def enter() -> Path:
+    """Make the chroot if it is not there, and fit it out for this mount namespace: a directory in it for files."""
+    ROOT.parent.mkdir(parents=True, exist_ok=True)
+    with (ROOT.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making it
+        if not ROOT.is_dir():
+            done = subprocess.run(
+                [*namespace.outside(), str(Path(__file__).parents[1] / "make-trixie"), str(ROOT)],
+                pass_fds=namespace.outside_fds(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            assert done.returncode == 0, f"no Debian 13 could be made in {ROOT}: {done.stdout[-3000:]}"
+    if not os.path.ismount(ROOT / "srv"):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(ROOT / "srv")], check=True)
+        subprocess.run(["mount", "-t", "proc", "proc", str(ROOT / "proc")], check=True)
+        (ROOT / "etc/resolv.conf").touch()
+        (ROOT / "srv/resolv.conf").write_text(namespace.RESOLV_CONF)
+        subprocess.run(["mount", "--bind", str(ROOT / "srv/resolv.conf"), str(ROOT / "etc/resolv.conf")], check=True)
+    return ROOT / "srv"
