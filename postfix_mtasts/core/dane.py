@@ -21,8 +21,7 @@ from .dnsdata import Tlsa
 
 TTL_LEAST, TTL_MOST = 60.0, 3_600.0  # seconds a status is believed, whatever the TTLs
 UNKNOWN_KEPT = 30.0  # seconds, then DNS is asked again
-STALE_KEPT = 3_600.0  # seconds past that in which a status serves while it is read again
-EARLIER_MOST = 86_400.0  # seconds: the oldest answer that still counts where DNS fails
+EARLIER_MOST = 86_400.0  # seconds: the oldest answer that serves while DNS is asked again, and that counts if it fails
 
 _DIGESTS = {1: ("SHA2-256", 32), 2: ("SHA2-512", 64)}  # bytes
 _SEQUENCE, _BIT_STRING = 0x30, 0x03
@@ -57,6 +56,7 @@ class DaneFacts:
     detail: str  # of the MX set, one sentence
     hosts: tuple[HostFacts, ...]  # by preference; empty unless mx is USABLE
     ttl: float  # seconds: the smallest TTL seen
+    complete: bool = True  # False: a host is usable, and others are still being asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,12 @@ def take(facts: DaneFacts, earlier: DaneReading | None, now: float) -> DaneReadi
 
 
 def freshness(reading: DaneReading, now: float) -> Freshness:
-    """What a lookup at *now* does with *reading*. An unknown status never serves past its 30 s."""
+    """Tell what a lookup at *now* does with *reading*: a known status serves for a day, an unknown one for its 30 s."""
     if now >= reading.read_at + EARLIER_MOST:
         return Freshness.GONE
     if now < reading.fresh_until:
         return Freshness.FRESH
-    if reading.status is DaneStatus.UNKNOWN or now >= reading.fresh_until + STALE_KEPT:
-        return Freshness.GONE
-    return Freshness.STALE
+    return Freshness.GONE if reading.status is DaneStatus.UNKNOWN else Freshness.STALE
 
 
 def _elements(der: bytes) -> list[int] | None:

@@ -2,7 +2,7 @@
 
 Questions in their order, and which of them need not be asked; what the
 answers mean together is core/dane.py's. It blocks, keeps nothing, and never
-raises one of our errors: an answer that cannot be had is a fact too.
+raises one of our errors: that DNS does not answer is a fact too.
 
 An insecure MX set costs one query, a host with an insecure address no TLSA
 query: name servers of unsigned zones are known to fail on those (2.2.2).
@@ -10,8 +10,11 @@ query: name servers of unsigned zones are known to fail on those (2.2.2).
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import TypeAlias, TypeVar
 
 from ..core.dane import DaneFacts, DaneStatus, HostFacts, host_status
 from ..core.dnsdata import DnsAnswer
@@ -25,25 +28,104 @@ NAME_LIMIT = 253  # characters of a domain name without its final dot
 
 T = TypeVar("T")
 
+Beside: TypeAlias = Callable[[Callable[[], None]], None]  # has a function run in another thread, soon or never
 
-def facts(domain: Domain, port: int, dns: Dns, note: Note = no_note) -> DaneFacts:
+
+def nobody(work: Callable[[], None]) -> None:
+    """A Beside without threads: hosts are asked about one after the other."""
+
+
+def facts(
+    domain: Domain,
+    port: int,
+    dns: Dns,
+    note: Note = no_note,
+    *,
+    beside: Beside = nobody,
+    early: Callable[[DaneFacts], None] = lambda found: None,
+) -> DaneFacts:
     """Ask for the MX set of *domain*, its hosts' addresses and their TLSA records at *port*.
 
-    At most 1 + 4 * HOST_LIMIT queries, one after the other.
+    Args:
+        beside: has a function run in another thread, soon or never. Hosts are asked about side by side in these.
+        early: called once, if a host is usable while others are still being asked about, with what is known then.
+            The verdict stands (core.dane.judge); what is returned in the end only names further hosts.
+
+    At most 1 + 4 * HOST_LIMIT queries.
     """
     reading = _Reading(port, dns)
     try:
         mx, detail, names = reading.mx(domain)
     except DnsError as error:
-        mx, detail, names = DaneStatus.UNKNOWN, f"the MX set of {domain} cannot be had: {error}", ()
+        mx, detail, names = DaneStatus.UNKNOWN, f"the MX set of {domain} cannot be read: {error}", ()
     if mx is not DaneStatus.USABLE:
         note(Stage.DANE, detail)
-    hosts = []
-    for name in names:
-        host = reading.host(name)
-        note(Stage.DANE, f"{host.name}: {host.state}, {host.detail}")
-        hosts.append(host)
-    return DaneFacts(mx, detail, tuple(hosts), reading.ttl)
+    return _Hosts(DaneFacts(mx, detail, (), reading.ttl), names, port, dns, note, early).read(beside)
+
+
+class _Hosts:
+    """The hosts of one MX set, asked about side by side: each thread that has time takes the next."""
+
+    def __init__(
+        self,
+        facts: DaneFacts,
+        names: Sequence[str],
+        port: int,
+        dns: Dns,
+        note: Note,
+        early: Callable[[DaneFacts], None],
+    ) -> None:
+        self._facts, self._port, self._dns, self._note = facts, port, dns, note
+        self._early: Callable[[DaneFacts], None] | None = early
+        self._waiting = deque(enumerate(names))
+        self._unread = len(names)
+        self._found: dict[int, HostFacts] = {}
+        self._ttl = facts.ttl
+        self._bug: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def read(self, beside: Beside) -> DaneFacts:
+        """Ask about all hosts; a thread that never comes costs time only, since this one goes on without it."""
+        for _ in range(self._unread - 1):
+            beside(self._work)
+        self._work()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unread)
+            if self._bug is not None:
+                raise self._bug
+            return self._known()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    return
+                number, name = self._waiting.popleft()
+            reading = _Reading(self._port, self._dns)
+            try:
+                host = reading.host(name)
+            except BaseException as error:  # noqa: BLE001 -- raised again in read()
+                with self._changed:
+                    self._bug, self._unread = error, 0
+                    self._waiting.clear()
+                    self._changed.notify()
+                return
+            with self._changed:
+                self._take(number, host, reading.ttl)
+
+    def _take(self, number: int, host: HostFacts, ttl: float) -> None:
+        self._found[number] = host
+        self._ttl = min(self._ttl, ttl)
+        self._unread = max(0, self._unread - 1)
+        self._note(Stage.DANE, f"{host.name}: {host.state}, {host.detail}")
+        if self._unread and host.state is DaneStatus.USABLE and self._early is not None:
+            self._early(self._known())
+            self._early = None
+        self._changed.notify()
+
+    def _known(self) -> DaneFacts:
+        hosts = tuple(self._found[number] for number in sorted(self._found))
+        return replace(self._facts, hosts=hosts, ttl=self._ttl, complete=not self._unread)
 
 
 class _Reading:

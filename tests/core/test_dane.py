@@ -208,8 +208,8 @@ KEPT = [
     # status, TTL, seconds later, freshness
     ("within the TTL", USABLE, 600, 599, Freshness.FRESH),
     ("the TTL is over", USABLE, 600, 600, Freshness.STALE),
-    ("one more hour", USABLE, 600, 600 + HOUR - 1, Freshness.STALE),
-    ("and no longer", USABLE, 600, 600 + HOUR, Freshness.GONE),
+    ("for the rest of the day", USABLE, 600, DAY - 1, Freshness.STALE),
+    ("and no longer", USABLE, 600, DAY, Freshness.GONE),
     ("a TTL of 0 counts as a minute", USABLE, 0, 59, Freshness.FRESH),
     ("and ends after it", USABLE, 0, 60, Freshness.STALE),
     ("a TTL of a week counts as an hour", USABLE, 7 * DAY, HOUR - 1, Freshness.FRESH),
@@ -223,7 +223,7 @@ KEPT = [
 
 @pytest.mark.parametrize(("title", "status", "ttl", "later", "want"), KEPT, ids=[row[0] for row in KEPT])
 def test_freshness(title: str, status: DaneStatus, ttl: float, later: float, want: Freshness) -> None:
-    """The smallest TTL, a minute at least and an hour at most; then one hour of serving while it is read again."""
+    """It is fresh for the smallest TTL, a minute to an hour; then it serves for up to a day while it is read again."""
     reading = take(facts(status, ttl=ttl), None, 1000.0)
     assert reading.status is status
     assert freshness(reading, 1000.0 + later) is want

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import queue
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -226,7 +228,7 @@ ROWS: list[tuple[str, Zone, DaneStatus, str]] = [
         "the MX answer cannot be had",
         {("mx", "example.com"): SERVFAIL},
         UNKNOWN,
-        "the MX set of example.com cannot be had",
+        "the MX set of example.com cannot be read",
     ),
     (
         "no address answer can be had",
@@ -391,6 +393,93 @@ def test_each_host_is_explained() -> None:
 def test_an_mx_set_that_settles_it_is_explained() -> None:
     """Where no host is asked about, the MX set is the reason."""
     assert explained({("mx", "example.com"): no()}) == ["the MX set of example.com is not secure"]
+
+
+class SlowDns(FakeDns):
+    """FakeDns that answers about *slow* hosts once the test lets it."""
+
+    def __init__(self, zone: Zone, slow: str) -> None:
+        super().__init__(zone)
+        self.slow, self.released = slow, threading.Event()
+
+    def __getattr__(self, question: str) -> Any:
+        ask = super().__getattr__(question)
+
+        def slowly(name: str) -> DnsAnswer[Any]:
+            if name.endswith(self.slow):
+                assert self.released.wait(30)
+            return ask(name)  # type: ignore[no-any-return]
+
+        return slowly
+
+
+def in_a_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work).start()
+
+
+SEVEN = {
+    ("mx", "example.com"): yes(*(Mx(number, f"mx{number}.dead.test") for number in range(6)), Mx(9, "mx.example.com")),
+    ("a", "mx.example.com"): yes("192.0.2.1"),
+    TLSA: yes(EE, ttl=61.0),
+}
+
+
+def test_a_usable_host_is_told_while_others_do_not_answer() -> None:
+    """Six hosts whose name servers are silent, all of them preferred, hold up no verdict."""
+    dns, told = SlowDns(SEVEN, "dead.test"), queue.SimpleQueue[DaneFacts]()
+    done: list[DaneFacts] = []
+    reading = threading.Thread(
+        target=lambda: done.append(facts(DOMAIN, 25, dns, beside=in_a_thread, early=told.put)), daemon=True
+    )
+    reading.start()
+    early = told.get(timeout=30)
+    assert (judge(early)[0], early.complete, early.ttl) == (USABLE, False, 61.0)
+    assert [host.name for host in early.hosts] == ["mx.example.com"]
+    assert done == []
+    dns.released.set()
+    reading.join(30)
+    assert (done[0].complete, done[0].ttl, told.empty()) == (True, 61.0, True)
+    assert without_tlsa(done[0]) == tuple(f"mx{number}.dead.test" for number in range(6))
+
+
+def test_threads_that_never_come_cost_time_only() -> None:
+    """Where no thread is to be had, the hosts are asked about one after the other, each once."""
+    dns, told = FakeDns(SEVEN), list[DaneFacts]()
+    got = facts(DOMAIN, 25, dns, beside=lambda work: None, early=told.append)
+    assert [host.name for host in got.hosts] == [*(f"mx{number}.dead.test" for number in range(6)), "mx.example.com"]
+    assert (got.complete, told) == (True, [])
+    assert len(set(dns.asked)) == len(dns.asked)
+
+
+def test_threads_that_come_late_find_nothing_to_do() -> None:
+    """A thread that is free only when all hosts are read asks nothing."""
+    dns, late = FakeDns(SEVEN), list[Callable[[], None]]()
+    facts(DOMAIN, 25, dns, beside=late.append)
+    count = len(dns.asked)
+    for work in late:
+        work()
+    assert len(dns.asked) == count
+
+
+def test_the_first_usable_host_is_told_once() -> None:
+    """Two usable hosts and more to ask about: one early verdict, and the whole at the end."""
+    told: list[DaneFacts] = []
+    zone = {**TWO, ("mx", "example.com"): yes(*(Mx(number, f"mx{number}.example.com") for number in (1, 2, 3, 4)))}
+    zone[("tlsa", "_25._tcp.mx1.example.com")] = yes(EE)
+    got = facts(DOMAIN, 25, FakeDns(zone), early=told.append)
+    assert [len(early.hosts) for early in told] == [1]
+    assert (len(got.hosts), got.complete) == (4, True)
+
+
+def test_a_bug_in_a_thread_beside_is_raised_in_the_end() -> None:
+    """An error of our own in a helping thread must not leave the reading waiting for ever."""
+
+    class BrokenDns(FakeDns):
+        def a(self, name: str) -> DnsAnswer[Any]:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        facts(DOMAIN, 25, BrokenDns(SEVEN), beside=in_a_thread)
 
 
 HOSTS = ["", "example.com", "mx.example.com", "host.example.net", "x." * 126 + "y"]

@@ -251,7 +251,7 @@ CODES: list[tuple[str, World, tuple[str, ...], int, str]] = [
         World(mx=DnsError("SERVFAIL")),
         ("--map", "dane", "example.com"),
         75,
-        "example.com: TEMP the MX set of example.com cannot be had: SERVFAIL\n",
+        "example.com: TEMP the MX set of example.com cannot be read: SERVFAIL\n",
     ),
     (
         "DANE",
