@@ -33,7 +33,7 @@ class NetstringError(InputError):
 
 
 class DomainError(InputError):
-    """Text that is no policy domain; there is nothing to look up."""
+    """Text that is not a policy domain; there is nothing to look up."""
 
 
 class RecordError(InputError):

@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from .. import __version__
 from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
 
 COMMANDS = ("daemon", "status", "query", "cache", "config")  # each a module of commands/
-OK, USAGE, UNAVAILABLE, BAD_CONFIG = 0, 64, 69, 78  # sysexits.h
+OK, USAGE, UNAVAILABLE, OUTPUT_LOST, BAD_CONFIG = 0, 64, 69, 74, 78  # sysexits.h
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        _flush()
+        sys.stdout.flush()  # while main() can still tell what went wrong
         super().exit(status, message)
 
 
@@ -45,32 +45,55 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
+    """Run one command; return its exit code."""
     words = sys.argv[1:] if argv is None else argv
+    if sys.stderr is None:  # it was closed: print() would write to standard output instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 -- until the process ends
+    if sys.stdout is None:
+        if words[:1] != ["daemon"]:  # which prints nothing
+            print("postfix-mtasts: standard output is closed; nothing was done", file=sys.stderr)
+            return OUTPUT_LOST
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    try:
+        return _run(words)
+    except BrokenPipeError:  # the reader has seen enough, as in `... | head`
+        _drop(sys.stdout)
+        return OK
+    except OSError:
+        lost = {stream.name.strip("<>"): _drop(stream) for stream in (sys.stdout, sys.stderr)}
+        reasons = [f"{name}: {fault.strerror}" for name, fault in lost.items() if fault]
+        if not reasons:
+            raise  # it is something else, which nobody expected
+        print(f"postfix-mtasts: {'; '.join(reasons)}; the output is not whole", file=sys.stderr)
+        return OUTPUT_LOST
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command and print the errors that are expected. Raises: OSError if the output cannot be written."""
     named = words[:1] if words and words[0] in COMMANDS else COMMANDS
     try:
         args = build_parser(named).parse_args(words)
         code: int = args.run(args)
-        _flush()
     except ConfigError as error:
         print("\n".join(error.faults), file=sys.stderr)
-        return BAD_CONFIG
+        code = BAD_CONFIG
     except (ListenError, StoreError, StoreBusyError) as error:
         print(f"postfix-mtasts: {error}", file=sys.stderr)
-        return UNAVAILABLE
-    except BrokenPipeError:  # the reader has seen enough, as in `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except KeyboardInterrupt:
-        return 130
+        code = UNAVAILABLE
+    sys.stdout.flush()
     return code
 
 
-def _flush() -> None:
-    """Write what print() kept back, while a reader that went away can still be seen to. Raises: BrokenPipeError."""
+def _drop(stream: TextIO) -> OSError | None:
+    """Throw away what *stream* still holds if it cannot be written, and return the reason.
+
+    The interpreter would try it again at its end, and exit with 120.
+    """
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError:
-        pass  # a full disk: the interpreter says so at its end, and exits 120
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None

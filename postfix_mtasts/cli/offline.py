@@ -1,8 +1,8 @@
-"""The way of `cache` to the policies where no daemon runs: the daemon's operations on a keeper of its own.
+"""Answer `cache` where no daemon runs: the daemon's operations on a keeper of this process.
 
-The store's lock says whether one runs after all. What is imported here takes
-as long as a whole answer from a daemon, so only client.py, which needs it
-last, imports this.
+The store's lock tells whether a daemon runs after all. Importing this takes as
+long as a whole answer from a daemon, so asking.py imports it only when no
+daemon answers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def alone(loaded: Loaded, directory: Path) -> Iterator[Ask]:
 
 
 def _stepwise(runner: asyncio.Runner, answers: AsyncIterator[Answer]) -> Iterator[Answer]:
-    """The loop runs while the next answer is waited for."""
+    """Yield each of *answers*; the loop runs only while the caller waits for the next."""
 
     async def step() -> Answer | None:
         return await anext(answers, None)

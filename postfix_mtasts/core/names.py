@@ -71,7 +71,7 @@ def parse_domain(text: str) -> Domain:
         return _read_domain(text.encode("utf-8", "surrogatepass"))  # lone surrogates are then no UTF-8
     except DomainError as error:
         shown = repr(text[:_SHOWN]) + ("..." if len(text) > _SHOWN else "")
-        raise DomainError(f"{shown} is no policy domain: {error}") from None
+        raise DomainError(f"{shown} is not a policy domain: {error}") from None
 
 
 def parse_key(key: bytes) -> NextHop | NoDomain:

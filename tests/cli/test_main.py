@@ -16,14 +16,14 @@ from postfix_mtasts.cli.main import main
 from postfix_mtasts.errors import ConfigError, ListenError, StoreBusyError, StoreError
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "postfix_mtasts"]
 
 
 def run(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     """The command as a process of its own, which buffers its output as it does for an administrator."""
-    root = Path(__file__).parents[2]
     return subprocess.run(
-        [*COMMAND, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=root
+        [*COMMAND, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT
     )
 
 
@@ -120,9 +120,52 @@ def test_a_reader_that_went_away(arguments: list[str], tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_is_no_success(tmp_path: Path) -> None:
-    """What was to be written is lost, and somebody should know."""
+LONG = 9_000  # bytes of output: more than is kept back before it is written
+FULL = [
+    ("short output", ["config", "show"]),
+    ("the help", ["--help"]),
+    ("the version", ["--version"]),
+    ("output that is written at once", ["query", "localhost"]),
+    ("output longer than the buffer", ["query", *["localhost"] * (LONG // 80)]),
+]
+
+
+@pytest.mark.parametrize(("title", "arguments"), FULL, ids=[row[0] for row in FULL])
+def test_a_full_disk_is_exit_code_74(title: str, arguments: list[str], tmp_path: Path) -> None:
+    """One line says so: never exit code 1, which means "no policy", and never a traceback."""
+    options = [] if arguments[0].startswith("--") else ["--config", empty(tmp_path)]
     with open("/dev/full", "w") as full:
-        done = run("config", "show", "--config", empty(tmp_path), stdout=full.fileno())
-    assert done.returncode != 0
-    assert "No space left on device" in done.stderr
+        done = run(*arguments, *options, stdout=full.fileno())
+    assert done.returncode == 74
+    assert done.stderr == "postfix-mtasts: stdout: No space left on device; the output is not whole\n"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">&-", 74, "postfix-mtasts: standard output is closed; nothing was done\n"),
+        (">&- 2>&-", 74, ""),
+        ("2>&-", 1, ""),
+        ("2>/dev/full", 1, ""),
+    ],
+)
+def test_closed_outputs(redirection: str, code: int, said: str, tmp_path: Path) -> None:
+    """Without standard output nothing is done; what goes to standard error is lost, and never lands in the output."""
+    command = f"exec {sys.executable} -m postfix_mtasts query localhost --config {empty(tmp_path)} {redirection}"
+    done = subprocess.run(command, shell=True, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, said)
+    assert done.stdout in ("", "localhost: NOTFOUND (the name is a single label)\n")
+
+
+def test_errors_that_cannot_be_told_keep_no_traceback(tmp_path: Path) -> None:
+    """The configuration has faults, and standard error is on a full disk."""
+    (tmp_path / "wrong.yml").write_text("no_such_key: 1\n")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "config", "check", "--config", str(tmp_path / "wrong.yml")],
+            stdout=subprocess.PIPE,
+            stderr=full.fileno(),
+            cwd=ROOT,
+            env=ENVIRONMENT,
+        )
+    assert (done.returncode, done.stdout) == (74, b"")

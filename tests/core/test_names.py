@@ -247,7 +247,7 @@ def test_literals(title: str, key: bytes) -> None:
 
 def test_a_domain_argument_has_no_port() -> None:
     """parse_domain reads domains only."""
-    with pytest.raises(DomainError, match=r"'example\.org:25' is no policy domain: a label"):
+    with pytest.raises(DomainError, match=r"'example\.org:25' is not a policy domain: a label"):
         parse_domain("example.org:25")
 
 
@@ -256,7 +256,7 @@ def test_the_error_quotes_a_bounded_part_of_the_value() -> None:
     with pytest.raises(DomainError) as caught:
         parse_domain("x\n" * 5000)
     value = "x\\n" * 30
-    assert str(caught.value) == f"'{value}'... is no policy domain: the name is longer than 253 characters"
+    assert str(caught.value) == f"'{value}'... is not a policy domain: the name is longer than 253 characters"
 
 
 @given(keys)

@@ -1,13 +1,14 @@
 """`postfix-mtasts cache`: look at the stored policies, and steer them.
 
-Options, output and exit codes; who answers is cli/client.py's, what is done
-daemon/operations.py's. All remote text goes through core.quoting.
+Options, output and exit codes. cli/asking.py finds who answers, and
+daemon/operating/operations.py does the work. All remote text goes through core.quoting.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,8 @@ from ...config.values import parse_duration
 from ...core.names import Domain, parse_domain
 from ...core.quoting import escape, json_line, quote
 from ...errors import DomainError, InputError
-from ..client import Answer, Ask, connected
+from ..asking import connected
+from ..client import Answer, Ask
 from ..text import span, when
 
 OK, NOTHING, USAGE = 0, 1, 64
@@ -28,6 +30,7 @@ DOMAINS_EACH = 1_000  # of one request: far below the limit of its line
 YEARS = {"low": 0.0, "high": 100 * 365 * 86_400.0}
 BATCH_BYTES, BATCH_ROWS = 200_000, 200  # of one import request; JSON may write each byte as six
 NAME_LIMIT = 2_000  # characters of a line with a domain
+LINES_NAMED = 20  # lines of `warm` that are not a domain; the sum tells of more
 
 Run = Callable[[argparse.Namespace, Ask], int]
 
@@ -74,6 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         add(name, run, help, f"{name} gmail.com").add_argument("domains", metavar="DOMAIN", nargs="+", type=_domain)
     command = add("warm", _warm, "fetch the policies of domains not known yet", "warm domains.txt")
     command.add_argument("file", metavar="FILE", help="one domain a line; - means standard input")
+    command.add_argument("--failed", metavar="FILE", help="write the domains that failed to this file, one a line")
     add("export", _export, "print the policies held, as JSON lines", "export > policies.json")
     command = add("import", _import, "take in what export printed", "import policies.json")
     command.add_argument("file", metavar="FILE", nargs="?", default="-", help="JSON lines; default: standard input")
@@ -96,22 +100,39 @@ def _domain(text: str) -> Domain:
 def _run(args: argparse.Namespace, run: Run) -> int:
     """Raises: ConfigError, StoreError, StoreBusyError."""
     loaded = read(args.config)
-    try:  # before `connected` may become another user
-        with _opened(getattr(args, "file", None)) as args.lines, connected(loaded) as ask:
+    try:  # the files first: `connected` may become another user
+        with (
+            _input(getattr(args, "file", None)) as args.lines,
+            _output(getattr(args, "failed", None), args) as args.failures,
+            connected(loaded) as ask,
+        ):
             return run(args, ask)
     except InputError as error:
         print(f"postfix-mtasts cache: {escape(str(error)[:400])}", file=sys.stderr)
         return USAGE
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
+        if error.filename is None:
+            raise  # standard output, which main.py sees to
         print(f"postfix-mtasts cache: {quote(error.filename)}: {error.strerror}; name a file", file=sys.stderr)
         return USAGE
 
 
-def _opened(file: str | None) -> Any:
-    """The file's bytes; a name that cannot be opened is an OSError."""
-    return nullcontext(sys.stdin.buffer) if file in (None, "-") else open(str(file), "rb")
+def _input(file: str | None) -> Any:
+    """Open *file* for bytes; "-" is standard input. Raises: OSError, InputError."""
+    if file != "-":
+        return open(file, "rb") if file is not None else nullcontext()
+    if sys.stdin is None:
+        raise InputError("standard input is closed; name a file")
+    return nullcontext(sys.stdin.buffer)
+
+
+def _output(file: str | None, args: argparse.Namespace) -> Any:
+    """Open *file* for text. Raises: OSError, InputError if it is what is read."""
+    if file is None:
+        return nullcontext()
+    if os.path.exists(file) and args.file != "-" and os.path.samefile(file, args.file):
+        raise InputError(f"--failed names the file that is read, {quote(file)}; name another one")
+    return open(file, "w", encoding="ascii")
 
 
 def _list(args: argparse.Namespace, ask: Ask) -> int:
@@ -194,7 +215,7 @@ def _forget(args: argparse.Namespace, ask: Ask) -> int:
 
 
 def _warm(args: argparse.Namespace, ask: Ask) -> int:
-    """What is done stays done when this is broken off, and is known at the next run."""
+    """Fetch what is not known; what is done stays done if this is broken off, and is known to the next run."""
     results: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     try:
@@ -203,11 +224,11 @@ def _warm(args: argparse.Namespace, ask: Ask) -> int:
                 results[answer["result"]] += 1
                 if answer["result"] == "failed":
                     reasons[quote(answer["reason"])] += 1
-                if sys.stderr.isatty():
-                    print(f"\r\x1b[K{results.total()} done", end="", file=sys.stderr, flush=True)
+                    if args.failures is not None:
+                        print(quote(answer["domain"]), file=args.failures)
+                _progress(f"{results.total()} done")
     finally:
-        if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr)
+        _progress("")
         with_policy = results["fetched"] + results["known"]
         print(f"{with_policy} have policies ({results['known']} known before), {results['none']} have none")
         print(f"{reasons.total()} failed")
@@ -216,13 +237,22 @@ def _warm(args: argparse.Namespace, ask: Ask) -> int:
     return OK if with_policy else NOTHING
 
 
+def _progress(text: str) -> None:
+    """Show *text* in place of the last one, if standard error is a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def _domains(lines: IO[bytes], refused: Counter[str]) -> Iterator[Domain]:
-    for _, line in _numbered(lines, NAME_LIMIT):
+    """Yield the domain of each line; name the first lines that hold something else, and count all of them."""
+    for number, line in _numbered(lines, NAME_LIMIT):
         if text := line.decode("utf-8", "replace").strip():
             try:
                 yield parse_domain(text)
-            except DomainError:
+            except DomainError as error:
                 refused["not a domain"] += 1
+                if refused["not a domain"] <= LINES_NAMED:
+                    print(f"line {number}: {escape(str(error))}", file=sys.stderr)
 
 
 def _export(args: argparse.Namespace, ask: Ask) -> int:
@@ -266,14 +296,17 @@ def _batches(lines: IO[bytes]) -> Iterator[dict[int, object]]:
 
 
 def _numbered(lines: IO[bytes], limit: int) -> Iterator[tuple[int, bytes]]:
-    """Each line with its number; of one longer than *limit* the beginning only."""
+    """Yield each line with its number; of a line over *limit* bytes only the beginning. Raises: InputError."""
     number = 0
-    while line := lines.readline(limit):
-        number += 1
-        rest = line
-        while rest and not rest.endswith(b"\n"):
-            rest = lines.readline(limit)
-        yield number, line
+    try:
+        while line := lines.readline(limit):
+            number += 1
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = lines.readline(limit)
+            yield number, line
+    except OSError as error:
+        raise InputError(f"line {number + 1} of the input cannot be read: {error.strerror}") from None
 
 
 def _chunks(domains: Iterable[Domain]) -> Iterator[list[Domain]]:

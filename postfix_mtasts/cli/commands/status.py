@@ -19,7 +19,7 @@ from ..client import Answer, ask_daemon
 from ..tables import Cell, Table, show
 from ..text import shown, span, when
 
-OK = 0
+OK, UNWELL = 0, 1
 PATIENCE = 10.0  # seconds that the daemon may take
 ANSWERS = ("secure", "dane-only", "notfound", "temp", "perm")
 _BAD = ("temp", "perm")  # answers that defer mail
@@ -36,7 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
             "Show how the running daemon is: where it listens, what it holds, what it answered,\n"
             "and whose policies cannot be fetched. In colour on a terminal if python3-rich is installed."
         ),
-        epilog="exit codes: 0, 64 wrong usage, 69 no daemon runs or it does not answer, 78 bad configuration\n\n"
+        epilog="exit codes: 0 well, 1 unwell, 64 wrong usage, 69 no daemon runs or it does not answer,\n"
+        "78 bad configuration\n\n"
         "examples:\n"
         "  postfix-mtasts status\n"
         "  postfix-mtasts status --json | jq '.failures[].kind'",
@@ -46,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Raises: ConfigError, StoreError."""
+    """Ask, print, and return 1 if the daemon says that it is not well. Raises: ConfigError, StoreError."""
     loaded = read(args.config)
     answers = ask_daemon(loaded, {"do": "status"}, PATIENCE)
     if not answers:
@@ -55,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
         print(json_line(answers[0]))
     else:
         show(list(_tables(answers[0])))
-    return OK
+    return UNWELL if answers[0]["faults"] else OK
 
 
 def _tables(status: Answer) -> Iterator[Table]:

@@ -231,7 +231,77 @@ def test_warm_says_what_came_of_it(
         "      2  not a domain",
         '      2  "refused\\x1b[2J"',
     ]
-    assert said.err == ""
+    assert [line[:30] for line in said.err.splitlines()] == [
+        r"line 7: '\\x1b[2J\ufffd' is no",
+        f"line 8: '{'x' * 21}",
+    ]
+    assert re.fullmatch(r"[ -~\n]*", said.err)
+
+
+def test_warm_names_the_lines_that_are_not_domains_and_no_flood_of_them(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody gives the wrong file, of any length."""
+    with FakeControl(directory, lambda request: []):
+        assert cache(directory, "warm", "-", stdin=b"localhost\n" * 1_000, monkeypatch=monkeypatch) == 1
+    said = capsys.readouterr()
+    assert [line.split(":")[0] for line in said.err.splitlines()] == [f"line {number}" for number in range(1, 21)]
+    assert said.out.splitlines()[1:] == ["1000 failed", "   1000  not a domain"]
+
+
+def test_warm_writes_the_domains_that_failed_so_that_they_can_be_tried_again(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--failed FILE` holds one domain a line, and nothing that was no domain; a run without failures empties it."""
+    names, again = directory.parent / "names", directory.parent / "again"
+    names.write_text("a.example\nb.example\nlocalhost\nc.example\n")
+    bad = {"a.example", "c.example"}
+
+    def fetched(request: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {"domain": domain, "result": "failed" if domain in bad else "none", "reason": "refused"}
+            for domain in request["domains"]
+        ]
+
+    with FakeControl(directory, fetched) as control:
+        cache(directory, "warm", "--failed", str(again), str(names))
+        assert again.read_text() == "a.example\nc.example\n"
+        bad.clear()
+        cache(directory, "warm", "--failed", str(names), str(again))
+    assert control.requests[1] == {"do": "fetch", "domains": ["a.example", "c.example"]}
+    assert names.read_text() == ""
+
+
+def test_warm_does_not_overwrite_what_it_reads(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 64, and the list is still there."""
+    names = directory.parent / "names"
+    names.write_text("a.example\n")
+    assert cache(directory, "warm", "--failed", str(names), str(names)) == 64
+    assert names.read_text() == "a.example\n"
+    assert "name another one" in capsys.readouterr().err
+
+
+def test_a_closed_standard_input_is_one_line(directory: Path) -> None:
+    """Exit code 64; a traceback would look as if the program were broken."""
+    config = directory.parent / "config.yml"
+    command = f"exec {sys.executable} -m postfix_mtasts cache import --config {config} <&-"
+    done = subprocess.run(command, shell=True, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (64, "postfix-mtasts cache: standard input is closed; name a file\n")
+
+
+@pytest.mark.parametrize("command", ["import", "warm"])
+def test_an_input_that_cannot_be_read_is_one_line(
+    command: str, directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names the line."""
+
+    class Failing(io.BytesIO):
+        def readline(self, limit: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Failing()))
+    assert cache(directory, command, "-") == 64
+    assert capsys.readouterr().err == ("postfix-mtasts cache: line 1 of the input cannot be read: Input/output error\n")
 
 
 def test_warm_can_be_broken_off_and_gone_on_with(directory: Path) -> None:
@@ -291,7 +361,7 @@ def test_root_first_becomes_the_owner_of_the_directory(
     monkeypatch.setattr(Path, "stat", lambda path, **options: owner if path == directory else os.stat(path))
     for name in ("setgroups", "setgid", "setuid"):
         monkeypatch.setattr(os, name, lambda value, name=name: done.append((name, value)))
-    opened = "postfix_mtasts.cli.client._connect"
+    opened = "postfix_mtasts.cli.client.connect"
     monkeypatch.setattr(opened, lambda *_: done.append(("connect", None)) or _Refused.refuse())
     with pytest.raises(_Refused):
         cache(directory, "list")

@@ -1,0 +1,131 @@
+"""cli/client.py: asking a daemon that refuses, breaks off, is slow, or is not ours to ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postfix_mtasts.cli import client
+from postfix_mtasts.config.file import load
+from postfix_mtasts.errors import InputError, StoreError
+from tests.support.fakes.control import FakeControl
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Our end of a connection, and the daemon's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+SAID: list[tuple[str, bytes, list[dict[str, Any]]]] = [
+    ("no answer", b'{"done": true}\n', []),
+    ("two answers", b'{"a": 1}\n{"b": 2}\n{"done": true}\n', [{"a": 1}, {"b": 2}]),
+    ("what comes after the end is not read", b'{"done": true}\n{"a": 1}\n', []),
+    ("a long answer", json.dumps({"a": "x" * 500_000}).encode() + b'\n{"done": true}\n', [{"a": "x" * 500_000}]),
+]
+
+
+@pytest.mark.parametrize(("title", "said", "want"), SAID, ids=[case[0] for case in SAID])
+def test_answers_are_read_up_to_the_last(
+    title: str, said: bytes, want: list[dict[str, Any]], pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """However they are cut into pieces."""
+    ours, theirs = pair
+    sender = threading.Thread(target=lambda: [theirs.sendall(said[i : i + 3_000]) for i in range(0, len(said), 3_000)])
+    sender.start()
+    assert list(client.answers(ours, {"do": "list"})) == want
+    sender.join()
+    assert theirs.recv(100) == b'{"do": "list"}\n'
+
+
+BROKEN: list[tuple[str, bytes, type[Exception], str]] = [
+    ("a refusal", b'{"error": "no such request"}\n', InputError, "no such request"),
+    ("the end before the last answer", b'{"a": 1}\n', StoreError, "the daemon ended"),
+    ("half a line", b'{"a": ', StoreError, "the daemon ended"),
+    ("something else than JSON", b"hello\n", StoreError, "broke off"),
+]
+
+
+@pytest.mark.parametrize(("title", "said", "kind", "reason"), BROKEN, ids=[case[0] for case in BROKEN])
+def test_what_goes_wrong_is_told(
+    title: str, said: bytes, kind: type[Exception], reason: str, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """A refusal is the user's mistake; all else is the daemon's."""
+    ours, theirs = pair
+    theirs.sendall(said)
+    theirs.shutdown(socket.SHUT_WR)
+    with pytest.raises(kind, match=reason):
+        list(client.answers(ours, {"do": "list"}))
+
+
+def test_a_silent_daemon_is_given_up(pair: tuple[socket.socket, socket.socket]) -> None:
+    """After the time that the socket has."""
+    ours, _ = pair
+    ours.settimeout(0.01)
+    with pytest.raises(StoreError, match="does not answer"):
+        list(client.answers(ours, {"do": "list"}))
+
+
+def test_an_interrupt_that_comes_just_before_the_system_call_counts(tmp_path: Path) -> None:
+    """Another thread gets the signal here: as in that moment, the call that waits is not interrupted."""
+    asked, main = threading.Event(), threading.main_thread()
+
+    def silent(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        asked.set()
+        while main.is_alive() and not told.wait(0.01):
+            pass
+        yield from ()
+
+    def interrupt() -> None:
+        asked.wait()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGINT)
+
+    told = threading.Event()
+    with FakeControl(tmp_path, silent):
+        sock = client.connect(tmp_path)
+        assert sock is not None
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        thread = threading.Thread(target=interrupt)
+        try:
+            thread.start()
+            with sock, pytest.raises(KeyboardInterrupt):
+                list(client.answers(sock, {"do": "list"}))
+        finally:
+            told.set()
+            thread.join()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_without_permission_it_says_who_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, where the user database has one."""
+
+    class Refused(socket.socket):
+        def connect(self, address: Any) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    loaded = load("c.yml", f"cache: {{directory: {tmp_path}}}")
+    owner = client.pwd.getpwuid(os.getuid()).pw_name
+    with pytest.raises(StoreError) as caught:
+        client.ask_daemon(loaded, {"do": "status"}, 1.0)
+    assert str(caught.value) == (
+        f"{tmp_path}/control: Permission denied; only root and {owner} may; run this with sudo"
+    )
+
+    def nobody(uid: int) -> Any:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(client.pwd, "getpwuid", nobody)
+    with pytest.raises(StoreError, match=rf"only root and user {os.getuid()} may"):
+        client.ask_daemon(loaded, {"do": "status"}, 1.0)
