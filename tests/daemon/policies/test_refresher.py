@@ -11,7 +11,7 @@ import pytest
 
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.daemon.policies import refresher as module
-from postfix_mtasts.daemon.policies.refresher import AFTER_ERROR, AT_ONCE, Refresher
+from postfix_mtasts.daemon.policies.refresher import AFTER_ERROR, AT_ONCE, BY_END, SLOW_AT_ONCE, Refresher
 
 LONG = 10.0  # seconds: a test that waits so long has failed
 
@@ -87,6 +87,80 @@ def test_a_bounded_number_at_once(refresher: Refresher, keeper: Keeper, loop: as
         keeper.asked.get(timeout=0.05)
     loop.call_soon_threadsafe(keeper.landed[0])
     assert keeper.next() == f"d{AT_ONCE:03}"
+
+
+def test_places_for_what_is_overdue_longest(refresher: Refresher, keeper: Keeper) -> None:
+    """Domains that end soon and never land leave a quarter of the places to those that have waited longest."""
+    refresher.push([note(f"soon{number:02}", -1, 10 + number) for number in range(AT_ONCE)])
+    refresher.push([note(f"late{number:02}", -500 + number, 9000) for number in range(AT_ONCE)])
+    refresher.start()
+    begun = [keeper.next() for _ in range(AT_ONCE)]
+    assert begun[:BY_END] == [f"soon{number:02}" for number in range(BY_END)]
+    assert begun[BY_END:] == [f"late{number:02}" for number in range(AT_ONCE - BY_END)]
+
+
+def test_slow_hosts_hold_up_themselves_only(
+    refresher: Refresher, keeper: Keeper, loop: asyncio.AbstractEventLoop
+) -> None:
+    """250 hosts known to answer late, all ending soon, leave half of the places to the others."""
+    names = [f"slow{number:03}" for number in range(250)]
+    for name in names:
+        refresher.note_pace(Domain(name), 25.0)
+    refresher.push([note(name, -9, 10) for name in names])
+    refresher.push([note(f"sound{number:03}", -1, 9000) for number in range(100)])
+    refresher.start()
+    begun = [keeper.next() for _ in range(AT_ONCE)]
+    assert [name for name in begun if name.startswith("slow")] == []
+    for number in range(100 - AT_ONCE + SLOW_AT_ONCE):
+        loop.call_soon_threadsafe(keeper.landed[number])
+        begun.append(keeper.next())
+    assert begun[:100] == [f"sound{number:03}" for number in range(100)]
+    assert len([name for name in begun if name.startswith("slow")]) == SLOW_AT_ONCE
+    loop.call_soon_threadsafe(keeper.landed[99])
+    with pytest.raises(queue.Empty):
+        keeper.asked.get(timeout=0.05)
+
+
+def test_a_slow_host_that_is_quick_again(refresher: Refresher, keeper: Keeper) -> None:
+    """One refresh in time, and it goes with the others."""
+    refresher.note_pace(Domain("a"), 25.0)
+    refresher.note_pace(Domain("a"), 0.1)
+    refresher.push([note("a", -1, 10), note("b", -1, 20)])
+    refresher.start()
+    assert [keeper.next(), keeper.next()] == ["a", "b"]
+
+
+def test_an_error_after_a_fetch_began(refresher: Refresher, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
+    """The place is given back once, though the fetch lands as well."""
+
+    class Half(Keeper):
+        def due(self, domain: Domain, landed: Callable[[], None]) -> bool:
+            self.landed.append(landed)
+            self.asked.put(domain)
+            raise RuntimeError("of our own")
+
+    half = Half()
+    refresher._due = half.due
+    refresher.push([note("a")])
+    refresher.start()
+    assert half.next() == "a"
+    loop.call_soon_threadsafe(half.landed[0])
+    refresher._due = keeper.due
+    refresher.push([note(f"d{number:03}", -1, 100 + number) for number in range(AT_ONCE + 1)])
+    assert [keeper.next() for _ in range(AT_ONCE)][-1]
+    with pytest.raises(queue.Empty):
+        keeper.asked.get(timeout=0.05)
+
+
+def test_what_has_gone_is_swept_out() -> None:
+    """A domain that waits for long does not make the queues grow with those that pass it."""
+    overdue = module._Overdue()
+    overdue.push((0.0, float("inf"), Domain("waits")))
+    for number in range(10_000):
+        overdue.push((float(number), float(number), Domain("passes")))
+        assert overdue.pop_by_end() == "passes"
+    assert (len(overdue), overdue.first_due()) == (1, 0.0)
+    assert len(overdue._by_due) + len(overdue._by_end) < 1_000
 
 
 def test_paced(
