@@ -14,12 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..config.file import Loaded
-from ..daemon.counters import Counts
-from ..daemon.operating.operations import Operations
-from ..daemon.policies.keeper import Keeper
-from ..daemon.policies.store_thread import StoreKeeper
-from ..daemon.serving.reply_cache import Frames
-from ..daemon.workers.pool import Jobs
+from ..daemon import build
 from ..errors import StoreError
 from .client import Answer, Ask
 
@@ -30,27 +25,22 @@ FLUSH = 10.0  # seconds for the store to write what is queued
 def alone(loaded: Loaded, directory: Path) -> Iterator[Ask]:
     """Answer from the store in *directory*. Raises: StoreBusyError, StoreError."""
     logging.basicConfig(level=logging.ERROR)
-    store = StoreKeeper.open(directory)
+    store = build.open_store(directory)
     with asyncio.Runner() as runner:
-        counts, settings = Counts(), loaded.settings
-        jobs = Jobs(settings, counts.dns)
-        keeper = Keeper(settings, jobs, store, Frames(settings.refresh.recheck), counts)
-        store.contents = keeper.contents
-        operations = Operations(keeper, counts)
-        operations.maps = settings.maps
+        parts = build.offline(loaded.settings, store)
 
         async def load() -> None:
-            await store.load(keeper.take_stored)
-            keeper.loaded = True
+            await store.load(parts.keeper.take_stored)
+            parts.keeper.loaded = True
 
         async def close() -> None:
-            jobs.stop()
+            parts.jobs.stop()
             if not await store.close(FLUSH):
                 raise StoreError(f"{directory}: not all could be written: {store.failure or 'the disk is stuck'}")
 
         try:
             runner.run(load())
-            yield lambda request: _stepwise(runner, operations.answers(request))
+            yield lambda request: _stepwise(runner, parts.operations.answers(request))
         finally:
             runner.run(close())
 

@@ -1,4 +1,4 @@
-"""What discovery and DANE need from the outside world; tests put literal records here."""
+"""What the rest needs from the outside world; tests put literal records, and a clock that stands still, here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from typing import Protocol
 
 from .dnsdata import DnsAnswer, Mx, Tlsa
 from .outcome import Note
+
+
+class Clock(Protocol):
+    """Both clocks of the machine. Who needs only one is given that one's function."""
+
+    def wall(self) -> float:
+        """UTC seconds since 1970, by a clock that somebody may set."""
+
+    def monotonic(self) -> float:
+        """Seconds by a clock that nobody can set."""
 
 
 class Dns(Protocol):

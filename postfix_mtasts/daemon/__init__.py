@@ -1,5 +1,7 @@
 """The asyncio daemon: owns all state that changes.
 
+build       makes the parts and joins them
+current     the settings in force, swapped at a reload
 daemon      signals, reload, drain: the process
 serving/    connections of Postfix, and their ready replies
 policies/   what is known of every domain, and the work that finds out more

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ..adapters.services import port_number
 from ..config.settings import LookupSettings, MapSettings
 from ..core import dane
+from ..core.answering import of_failure, of_policy
 from ..core.dane import DaneFacts, DaneStatus
 from ..core.names import Domain, NextHop, NoDomain, parse_key
 from ..core.outcome import Absent, DnsFailed, Failed, Found, Outcome, Stage, Unchanged
@@ -20,7 +21,6 @@ from ..core.policy import Mode
 from ..core.ports import Sources
 from ..core.reply import reply_text
 from ..core.verdict import Kind, Verdict
-from .answering import of_failure, of_policy
 from .dane import facts as ask_dane
 from .discovery import discover
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postfix_mtasts.core.answering import of_policy
 from postfix_mtasts.core.dane import (
     DaneFacts,
     DaneReading,
@@ -30,7 +31,6 @@ from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.policy import parse_policy
 from postfix_mtasts.core.reply import answer_text
 from postfix_mtasts.core.verdict import Kind
-from postfix_mtasts.resolving.answering import of_policy
 from tests.support.fakes.postfix_grammar import read_result
 
 USABLE, UNUSABLE, UNKNOWN = DaneStatus.USABLE, DaneStatus.UNUSABLE, DaneStatus.UNKNOWN

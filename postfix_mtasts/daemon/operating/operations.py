@@ -26,6 +26,7 @@ from ... import __version__
 from ...adapters.store.rows import VERSION, decode
 from ...config.settings import MapSettings
 from ...core import entry as rules
+from ...core.answering import of_policy
 from ...core.dane import Freshness, freshness
 from ...core.names import Domain, parse_domain
 from ...core.policy import Mode
@@ -33,7 +34,6 @@ from ...core.quoting import LIMIT
 from ...core.reply import answer_text, reply_text
 from ...core.verdict import Kind, Verdict
 from ...errors import DomainError, InputError
-from ...resolving.answering import of_policy
 from ..counters import Counts
 from ..policies.held import Held
 from ..policies.keeper import Keeper
@@ -53,6 +53,10 @@ class Operations:
         self.maps: Mapping[str, MapSettings] = {}
         self.running: Callable[[], Running] | None = None  # only a daemon runs
         self._began = time.monotonic()
+
+    def configure(self, maps: Mapping[str, MapSettings]) -> None:
+        """Show the answers on *maps* from now on."""
+        self.maps = maps
 
     async def answers(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         """What comes of *request*, once all that is stored is known."""

@@ -119,7 +119,7 @@ def _worst(failing: list[_Failing]) -> list[_Failing]:
 
 
 def _kind(negative: Negative) -> tuple[str, str]:
-    """The kind of failure, and the reason without it (resolving.answering.of_failure)."""
+    """The kind of failure, and the reason without it (core.answering.of_failure)."""
     kind, _, reason = negative.verdict.reason.partition(": ")
     return (kind, reason) if kind in set(ResultType) else (DNS, negative.verdict.reason)
 

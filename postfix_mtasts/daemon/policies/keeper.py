@@ -7,7 +7,7 @@ in what they find. One domain has one Flight at a time: of two outcomes the one
 begun later wins, and forty clients cost one query.
 
 What is decided about time is in core.entry and upkeep, what Postfix is told
-in resolving.answering; nothing here parses a byte.
+in core.answering; nothing here parses a byte.
 
 Source: RFC 8461 sections 3.3, 5.1 and 10.2.
 """
@@ -21,16 +21,16 @@ from typing import Any
 
 from ...config.settings import Settings
 from ...core import entry as rules
+from ...core.answering import of_failure, of_policy
 from ...core.entry import Entry, Timing
 from ...core.names import Domain, NextHop
 from ...core.outcome import Absent, DnsFailed, Failed, Found, Unchanged
 from ...core.policy import Mode
+from ...core.ports import Clock
 from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
 from ...errors import StoreError
-from ...resolving.answering import of_failure, of_policy
 from ..counters import Counts
-from ..serving.reply_cache import Frames
 from ..workers.pool import JobRunner
 from ..workers.wire import read_outcome
 from . import held as holding
@@ -49,15 +49,24 @@ COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk mu
 class Keeper:
     """Everything known about domains, and the flights that find out more."""
 
-    def __init__(self, settings: Settings, jobs: JobRunner, store: EntryStore, frames: Frames, counts: Counts) -> None:
-        self._jobs, self._store, self._frames, self._counts = jobs, store, frames, counts
+    def __init__(
+        self,
+        settings: Settings,
+        jobs: JobRunner,
+        store: EntryStore,
+        changed: Callable[[], None],
+        counts: Counts,
+        clock: Clock,
+    ) -> None:
+        """*changed* is called when an answer given before may no longer be repeated."""
+        self._jobs, self._store, self._changed, self._counts = jobs, store, changed, counts
         self.schedule: Callable[[Iterable[Note]], None] = lambda notes: None  # the refresher's push
         self.report: Callable[[Failed, Entry | None, Domain], None] = lambda failed, entry, domain: None  # RFC 8460
         self.held: dict[Domain, Held] = {}
         self.flights: Flights[Domain] = Flights(self._late)
         self.negatives = Negatives(settings.cache.negative_limit)
-        self.upkeep = Upkeep(store.put)
-        self.dane = DaneKeeper(jobs, self.upkeep.monotonic, frames.empty)
+        self.upkeep = Upkeep(store.put, clock)
+        self.dane = DaneKeeper(jobs, clock.monotonic, changed)
         self.loaded = False  # all of the store is in `held`
         self.stopping = False
         self.configure(settings)
@@ -69,7 +78,7 @@ class Keeper:
         self.dane.wait = settings.lookup.wait
         self.negatives.limit = settings.cache.negative_limit
         self.negatives.trim()
-        self._frames.empty()
+        self._changed()
 
     # -- lookups ------------------------------------------------------------
 
@@ -147,7 +156,7 @@ class Keeper:
         known = (self.held.pop(domain, None), self.negatives.pop(domain)) != (None, None)
         flight = self.flights.pop(domain, None)
         self._store.delete(domain)
-        self._frames.empty()
+        self._changed()
         self.dane.forget(domain)
         if flight is not None:
             flight.void = True
@@ -353,7 +362,7 @@ class Keeper:
         old = self.held.get(entry.domain)
         changed = old is None or old.entry.policy != entry.policy
         if self.negatives.pop(entry.domain) is not None or self.negatives.overflowed or (changed and old is not None):
-            self._frames.empty()
+            self._changed()
         self.held[entry.domain] = held = Held(entry, checked_at)
         if changed:
             announce(entry, new=old is None)
@@ -364,7 +373,7 @@ class Keeper:
         verdict = of_failure(outcome, self._settings.lookup)
         old = self.negatives.pop(domain)
         if old is not None and now < old.until:
-            self._frames.empty()
+            self._changed()
         failed_at = None if isinstance(outcome, Absent) else now
         if verdict.kind is Kind.TEMP:  # DNS failures follow on_dns_failure
             failed_at = old.failed_at if old is not None else None
@@ -394,7 +403,7 @@ class Keeper:
 
     def clock_was_set(self) -> list[Note]:
         """Make good what a clock set back would prolong; all notes for the refresher as they are now."""
-        self._frames.empty()
+        self._changed()
         for held in self.held.values():
             self.upkeep.left(held)
         return [self.upkeep.plan(held) for held in self.held.values()]

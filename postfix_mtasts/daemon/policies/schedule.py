@@ -7,7 +7,6 @@ due times, go by the monotonic clock, which nobody can set.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from ...core import entry as rules
 from ...core.entry import Entry, Timing, Trouble, Warned
 from ...core.names import Domain
 from ...core.outcome import Absent, DnsFailed, Failed
+from ...core.ports import Clock
 from ...core.quoting import KV
 from .held import Held, Note
 
@@ -26,12 +26,11 @@ DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down,
 class Upkeep:
     """Time rules for Held; *write* is told of each entry that has to be stored again."""
 
-    def __init__(self, write: Callable[[Entry], object]) -> None:
+    def __init__(self, write: Callable[[Entry], object], clock: Clock) -> None:
         self._write = write
         self._complained_at = float("-inf")
         self.timing = Timing(0.0, 0.0, 0.0)
-        self.wall: Callable[[], float] = time.time
-        self.monotonic: Callable[[], float] = time.monotonic
+        self.wall, self.monotonic = clock.wall, clock.monotonic
 
     def left(self, held: Held) -> float:
         """Seconds that the policy is still in force; a clock set back is made good first."""

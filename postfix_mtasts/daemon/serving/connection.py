@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from ...core.netstring import NetstringDecoder
 from ...core.quoting import KV
 from ...errors import NetstringError
-from .reply_cache import Counter
+from ..counters import Cell
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ Reply = Callable[[bytes], None]
 class Service(Protocol):
     """What a connection needs from the daemon."""
 
-    ready: dict[bytes, tuple[bytes, Counter]]
+    ready: dict[bytes, tuple[bytes, Cell]]
     tick: int  # goes up now and then; tells which connection was idle longest
 
     def answer(self, payload: bytes, later: Reply) -> bytes | None:
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         ready = [self._ready.get(part + b",") for part in parts]
         if None in ready:
             return False
-        hits = cast("list[tuple[bytes, Counter]]", ready)
+        hits = cast("list[tuple[bytes, Cell]]", ready)
         replies = [reply for reply, _ in hits]
         if sum(map(len, replies)) > BUFFER_LIMIT:
             return False

@@ -7,7 +7,6 @@ microseconds; what has to wait for the network waits in the keeper.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 
 from ...config.settings import MapSettings
@@ -26,9 +25,13 @@ NO_MAP = "no-map"  # the label of requests on maps that are not configured: thei
 
 
 class Answerer:
-    def __init__(self, keeper: Keeper, frames: Frames, counts: Counts) -> None:
-        self._keeper, self._frames, self._counts = keeper, frames, counts
+    def __init__(self, keeper: Keeper, frames: Frames, counts: Counts, monotonic: Callable[[], float]) -> None:
+        self._keeper, self._frames, self._counts, self._monotonic = keeper, frames, counts, monotonic
         self.maps: Mapping[str, MapSettings] = {}
+
+    def configure(self, maps: Mapping[str, MapSettings]) -> None:
+        """Answer requests on *maps* from now on."""
+        self.maps = maps
 
     def answer(self, payload: bytes, later: Callable[[bytes], None]) -> bytes | None:
         """The reply frame for a request, or None: then *later* is called with it, once. Never raises."""
@@ -48,10 +51,10 @@ class Answerer:
         if isinstance(hop, NoDomain):
             nothing = Verdict(Kind.NOTFOUND, hop.reason, float("inf"))
             return self._reply(payload, request.map, settings, Domain(""), nothing)
-        begun = time.monotonic()
+        begun = self._monotonic()
 
         def told(found: Verdict) -> None:
-            self._counts.cold(time.monotonic() - begun)
+            self._counts.cold(self._monotonic() - begun)
             try:
                 reply = self._reply(payload, request.map, settings, hop.domain, found)
             except Exception:  # noqa: BLE001 -- said in _failed

@@ -8,28 +8,33 @@ regularly; what ends sooner than the next emptying is not taken in at all.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
+
+from ..counters import Cell
 
 BYTE_LIMIT = 64 << 20  # request and reply bytes held
 REQUEST_LIMIT = 300  # bytes of a request frame: any real key, and no attacker's
 OVERHEAD = 200  # bytes of memory an entry takes beside its two frames, about
 
-Counter = list[int]  # one number, counted up by the answer path
-
 
 class Frames:
     """The table; `ready` is looked up by the answer path itself."""
 
-    def __init__(self, period: float) -> None:
-        self.ready: dict[bytes, tuple[bytes, Counter]] = {}
+    def __init__(self, period: float, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self.ready: dict[bytes, tuple[bytes, Cell]] = {}
         self._bytes = 0
         self.period = period  # seconds between two regular emptyings
         self._next_at = float("-inf")  # the next one; past: it is late, and no frame is taken in until then
 
+    def configure(self, period: float) -> None:
+        """Empty regularly every *period* seconds, from the next emptying on."""
+        self.period = period
+
     def turn(self) -> float:
         """The regular emptying; to be called again after the seconds returned."""
         self.empty()
-        self._next_at = time.monotonic() + self.period
+        self._next_at = self._monotonic() + self.period
         return self.period
 
     def empty(self) -> None:
@@ -37,9 +42,9 @@ class Frames:
         self.ready.clear()  # the dict itself stays: connections hold it
         self._bytes = 0
 
-    def add(self, request: bytes, reply: bytes, counter: Counter, lasts: float) -> None:
+    def add(self, request: bytes, reply: bytes, counter: Cell, lasts: float) -> None:
         """Keep *reply* for *request* if it holds for *lasts* seconds, past the next regular emptying."""
-        if len(request) > REQUEST_LIMIT or not (now := time.monotonic()) < self._next_at <= now + lasts:
+        if len(request) > REQUEST_LIMIT or not (now := self._monotonic()) < self._next_at <= now + lasts:
             return
         size = len(request) + len(reply) + OVERHEAD
         if self._bytes + size > BYTE_LIMIT:

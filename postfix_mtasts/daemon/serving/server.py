@@ -18,9 +18,10 @@ from pathlib import Path
 from ...config.settings import Settings
 from ...core.quoting import KV
 from ...errors import ListenError
+from ..counters import Cell
 from .connection import Connection, Reply
 from .listeners import bind, set_permissions, unlink_ours
-from .reply_cache import Counter, Frames
+from .reply_cache import Frames
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Server:
     """Accepts connections; it is the Service of each."""
 
     def __init__(self, frames: Frames, answer: Callable[[bytes, Reply], bytes | None]) -> None:
-        self.ready: dict[bytes, tuple[bytes, Counter]] = frames.ready
+        self.ready: dict[bytes, tuple[bytes, Cell]] = frames.ready
         self.answer = answer
         self.tick = 0
         self.connections: set[Connection] = set()

@@ -114,9 +114,9 @@ def live(tmp_path: Path, then: Callable[[Daemon, StuckStore, str], Awaitable[Non
 
 async def ticks(daemon: Daemon) -> None:
     """Let the daemon's clock tick a few times."""
-    until = daemon.server.tick + TICKS
+    until = daemon.parts.server.tick + TICKS
     async with asyncio.timeout(PATIENCE):
-        while daemon.server.tick < until:
+        while daemon.parts.server.tick < until:
             await asyncio.sleep(0.01)
 
 
@@ -139,10 +139,10 @@ def test_it_misses_a_refresher_that_stands_still(systemd: Systemd, tmp_path: Pat
         await systemd.hears("READY=1")
         await systemd.hears("WATCHDOG=1")
         assert await health_status(address) == 200
-        daemon.refresher.stop()
-        daemon.refresher.join(PATIENCE)
+        daemon.parts.refresher.stop()
+        daemon.parts.refresher.join(PATIENCE)
         async with asyncio.timeout(PATIENCE):
-            while not daemon.health.refresher_fault():
+            while not daemon.parts.health.refresher_fault():
                 await asyncio.sleep(0.01)
         systemd.heard()
         await ticks(daemon)
@@ -169,9 +169,9 @@ def test_it_does_not_miss_a_store_that_is_stuck(systemd: Systemd, tmp_path: Path
     """A daemon that answers from memory must not be ended for its disk; monitoring hears of it."""
 
     async def then(daemon: Daemon, store: StuckStore, address: str) -> None:
-        write = daemon.store.put(entry())
+        write = daemon.parts.store.put(entry())
         async with asyncio.timeout(PATIENCE):
-            while not daemon.health.faults():
+            while not daemon.parts.health.faults():
                 await asyncio.sleep(0.01)
         systemd.heard()
         await systemd.hears("WATCHDOG=1")

@@ -22,9 +22,8 @@ class Kept:
 
     def __init__(self, kept: Entry) -> None:
         self.clock, self.written = ManualClock(), list[Entry]()
-        self.upkeep = Upkeep(self.written.append)
+        self.upkeep = Upkeep(self.written.append, self.clock)
         self.upkeep.timing = Timing(300.0, DAY, 300.0)
-        self.upkeep.wall, self.upkeep.monotonic = self.clock.wall, self.clock.monotonic
         self.held = Held(kept, self.clock.since_boot)
 
     def warn(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -33,7 +32,7 @@ class Asked(World):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answerer = Answerer(self.keeper, self.frames, self.counts)
+        self.answerer = Answerer(self.keeper, self.frames, self.counts, self.clock.monotonic)
         self.answerer.maps = {"postfix": MapSettings(), "postfix-dane": MapSettings(dane=True)}
         self.frames.turn()
 
@@ -49,9 +48,8 @@ class Asked(World):
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Asked:
+def world() -> Asked:
     world = Asked()
-    monkeypatch.setattr(time, "monotonic", world.clock.monotonic)
     world.frames.turn()
     world.hold(entry())
     return world

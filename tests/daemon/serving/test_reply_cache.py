@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from postfix_mtasts.daemon.serving import reply_cache as module
@@ -14,10 +12,8 @@ PERIOD = 60.0  # seconds
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    clock = ManualClock()
-    monkeypatch.setattr(time, "monotonic", clock.monotonic)
-    return clock
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 CASES = [
@@ -37,7 +33,7 @@ CASES = [
 @pytest.mark.parametrize(("title", "size", "later", "lasts", "taken"), CASES, ids=[case[0] for case in CASES])
 def test_taken_in(clock: ManualClock, title: str, size: int, later: float, lasts: float, taken: bool) -> None:
     """A frame is kept only if it is true until the next regular emptying."""
-    frames = Frames(PERIOD)
+    frames = Frames(PERIOD, clock.monotonic)
     assert frames.turn() == PERIOD
     clock.advance(later)
     frames.add(b"r" * size, b"reply", [0], lasts)
@@ -46,7 +42,7 @@ def test_taken_in(clock: ManualClock, title: str, size: int, later: float, lasts
 
 def test_an_emptying_between_does_not_move_the_regular_one(clock: ManualClock) -> None:
     """The timer stays where it was, and so does the time that answers must outlive."""
-    frames = Frames(PERIOD)
+    frames = Frames(PERIOD, clock.monotonic)
     frames.turn()
     clock.advance(50)
     frames.empty()
@@ -56,7 +52,7 @@ def test_an_emptying_between_does_not_move_the_regular_one(clock: ManualClock) -
 
 def test_a_new_period_counts_from_the_next_turn(clock: ManualClock) -> None:
     """A reload that shortens the period does not move the timer, so short answers get no frame yet."""
-    frames = Frames(PERIOD)
+    frames = Frames(PERIOD, clock.monotonic)
     frames.turn()
     frames.period = 2.0
     frames.add(b"request", b"reply", [0], 10)
@@ -69,7 +65,7 @@ def test_a_new_period_counts_from_the_next_turn(clock: ManualClock) -> None:
 def test_the_size_is_bounded(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the limit all goes and the newest stays; the table itself stays the same object."""
     monkeypatch.setattr(module, "BYTE_LIMIT", 3 * (module.OVERHEAD + 20))
-    frames = Frames(PERIOD)
+    frames = Frames(PERIOD, clock.monotonic)
     frames.turn()
     table = frames.ready
     for number in range(4):

@@ -107,16 +107,11 @@ class World:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.clock, self.jobs, self.store = ManualClock(), FakeJobs(), FakeStore()
-        self.frames, self.counts = Frames(60.0), Counts()
-        self.keeper = Keeper(settings or Settings(), self.jobs, self.store, self.frames, self.counts)
-        self.set_clock()
+        self.frames, self.counts = Frames(60.0, self.clock.monotonic), Counts()
+        self.keeper = Keeper(settings or Settings(), self.jobs, self.store, self.frames.empty, self.counts, self.clock)
         self.keeper.loaded = True
         self.notes: list[Note] = []
         self.keeper.schedule = self.notes.extend
-
-    def set_clock(self) -> None:
-        self.keeper.upkeep.wall, self.keeper.upkeep.monotonic = self.clock.wall, self.clock.monotonic
-        self.keeper.dane._monotonic = self.clock.monotonic
 
     def ask(self, domain: str = D, dane: bool = False, port: str = "25") -> list[Verdict]:
         """Look *domain* up; the answer is in the list once it is there."""

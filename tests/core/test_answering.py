@@ -1,14 +1,14 @@
-"""resolving/answering.py: what is known of a domain, as the one thing that Postfix is told."""
+"""core/answering.py: what is known of a domain, as the one thing that Postfix is told."""
 
 from __future__ import annotations
 
 import pytest
 
 from postfix_mtasts.config.settings import LookupSettings
+from postfix_mtasts.core.answering import of_failure, of_policy
 from postfix_mtasts.core.dane import DaneStatus
 from postfix_mtasts.core.outcome import Absent, DnsFailed, Failed, ResultType, Stage
 from postfix_mtasts.core.verdict import Kind
-from postfix_mtasts.resolving.answering import of_failure, of_policy
 from tests.support.fakes.entries import policy
 
 USABLE, UNUSABLE, UNKNOWN = DaneStatus.USABLE, DaneStatus.UNUSABLE, DaneStatus.UNKNOWN

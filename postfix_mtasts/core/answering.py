@@ -5,14 +5,28 @@ Source: RFC 8461 section 5; section 2 for DANE, which MTA-STS never overrides.
 
 from __future__ import annotations
 
-from ..config.settings import LookupSettings
-from ..core.dane import DaneStatus
-from ..core.outcome import Absent, DnsFailed, Failed
-from ..core.policy import Mode, Policy
-from ..core.verdict import Kind, Verdict
+from typing import Protocol
+
+from .dane import DaneStatus
+from .outcome import Absent, DnsFailed, Failed
+from .policy import Mode, Policy
+from .verdict import Kind, Verdict
 
 DNS_FAILURE_LASTS = 30.0  # seconds, then DNS is asked again
 NEGATIVE_LEAST = 60.0  # seconds, however small the SOA minimum
+
+
+class Lasting(Protocol):
+    """How long it counts that there is no policy: config.settings.LookupSettings, as far as it is about that."""
+
+    @property
+    def negative_ttl(self) -> float: ...
+
+    @property
+    def failure_ttl(self) -> float: ...
+
+    @property
+    def on_dns_failure(self) -> str: ...
 
 
 def of_policy(policy: Policy, lasts: float, dane: tuple[DaneStatus, str] | None) -> Verdict:
@@ -30,7 +44,7 @@ def of_policy(policy: Policy, lasts: float, dane: tuple[DaneStatus, str] | None)
     return Verdict(Kind.SECURE, "the policy's mode is enforce", lasts, policy)
 
 
-def of_failure(outcome: Absent | Failed | DnsFailed, settings: LookupSettings) -> Verdict:
+def of_failure(outcome: Absent | Failed | DnsFailed, settings: Lasting) -> Verdict:
     """The verdict where no policy is known; it lasts as long as it is to be remembered."""
     match outcome:
         case Absent():

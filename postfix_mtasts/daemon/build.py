@@ -1,0 +1,117 @@
+"""Make the parts of a daemon, or of a command that works where none runs, and join them.
+
+This is the one place that knows which part is given which: a part itself is
+handed what it needs, and does not look for it. What of a configuration counts
+for which part at a reload stands here too (Current.changed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..adapters.clock import SystemClock
+from ..config.settings import Settings
+from ..core.ports import Clock
+from . import logs
+from .counters import Counts
+from .current import Current
+from .operating.control_socket import ControlServer
+from .operating.health import Health
+from .operating.operations import Operations
+from .policies.keeper import Keeper
+from .policies.refresher import Refresher
+from .policies.reporting import Reporter
+from .policies.store_thread import StoreKeeper
+from .serving.handler import Answerer
+from .serving.reply_cache import Frames
+from .serving.server import Server
+from .workers.fast_path import Prober
+from .workers.pool import Jobs
+
+EMPTYINGS = 5  # of the ready replies, in the time that a record id is believed
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """What answers `cache` where no daemon runs."""
+
+    store: StoreKeeper
+    jobs: Jobs
+    keeper: Keeper
+    operations: Operations
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a daemon is made of."""
+
+    clock: Clock
+    current: Current
+    counts: Counts
+    frames: Frames
+    store: StoreKeeper
+    jobs: Jobs
+    prober: Prober
+    keeper: Keeper
+    refresher: Refresher
+    server: Server
+    operations: Operations
+    control: ControlServer
+    health: Health
+
+
+def open_store(directory: Path) -> StoreKeeper:
+    """Open the policy store. Raises: StoreBusyError, StoreError."""
+    return StoreKeeper.open(directory)
+
+
+def offline(settings: Settings, store: StoreKeeper) -> Offline:
+    """Make what a command needs that works on *store* itself."""
+    clock, counts = SystemClock(), Counts()
+    jobs = Jobs(settings, counts.dns)
+    keeper = Keeper(settings, jobs, store, lambda: None, counts, clock)
+    store.contents = keeper.contents
+    operations = Operations(keeper, counts)
+    operations.configure(settings.maps)
+    return Offline(store, jobs, keeper, operations)
+
+
+def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asyncio.AbstractEventLoop) -> Parts:
+    """Make the parts of a daemon whose store is in *directory*."""
+    clock, current, counts = SystemClock(), Current(settings), Counts()
+    frames = Frames(_emptied_every(settings), clock.monotonic)
+    jobs = Jobs(settings, counts.dns)
+    prober = Prober(jobs, settings.dns, counts.dns)
+    keeper = Keeper(settings, prober, store, frames.empty, counts, clock)
+    store.contents = keeper.contents
+    reporter = Reporter(settings, jobs, counts)
+    keeper.report = reporter.report
+    refresher = Refresher(loop, keeper.due)
+    keeper.schedule = refresher.push
+    answerer = Answerer(keeper, frames, counts, clock.monotonic)
+    server = Server(frames, answerer.answer)
+    operations = Operations(keeper, counts)
+    answerer.configure(settings.maps)
+    operations.configure(settings.maps)
+
+    current.changed(lambda new: new.log, logs.configure)
+    current.changed(lambda new: (new.dns, new.fetch), lambda _: jobs.configure(current.settings))
+    current.changed(lambda new: (new.dns, new.fetch), lambda _: prober.configure(current.settings.dns))
+    current.changed(lambda new: new.dns.servers, lambda _: keeper.dane.clear())
+    current.changed(_emptied_every, frames.configure)
+    current.changed(lambda new: new.maps, answerer.configure)
+    current.changed(lambda new: new.maps, operations.configure)
+    current.changed(lambda new: new, keeper.configure)
+    current.changed(lambda new: new, reporter.configure)
+
+    control, health = ControlServer(directory, operations), Health(refresher, store)
+    return Parts(
+        clock, current, counts, frames, store, jobs, prober, keeper, refresher, server, operations, control, health
+    )
+
+
+def _emptied_every(settings: Settings) -> float:
+    """Seconds between two emptyings of the ready replies."""
+    return settings.refresh.recheck / EMPTYINGS
