@@ -2,12 +2,15 @@
 #
 #   make run    the daemon, built-in defaults, 127.0.0.1:8462, in the foreground
 #   make demo   the daemon at work in a small world of its own; no internet, 10 s
+#   make check  what to run before each commit: format, lint, types, imports,
+#               spelling, unit tests; under a minute, no root, no Debian packages
 #   make test   install what the tests need, check the code, run all tests
 #   make deb    the Debian packages, built and tried in clean chroots; as root
 #   make wheel  the packages for pip, built and tried
 #
 # PYTHON=python3.13 make test takes another Python. As root, `make test` also
 # installs Debian's servers and tests against them, in namespaces of its own.
+# TESTS=tests/core/test_policy.py makes `make check` and `make test` run that alone.
 
 PYTHON = python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')
@@ -18,21 +21,42 @@ BIN = $(VENV)/bin
 RELEASES = bookworm trixie
 
 # command:package, for tests/integration and the manual pages
-SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light postmap:postfix ip:iproute2 faketime:faketime groff:groff debootstrap:debootstrap
+SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light postmap:postfix ip:iproute2 faketime:faketime groff:groff debootstrap:debootstrap promtool:prometheus
+
+# Where `make run` has its configuration and its store: never /var/lib, where
+# what root writes would shut out the service of an installed package.
+RUN = $(CURDIR)/.run
+
+# The unit tests: those that need no server of Debian's and no root.
+UNIT = tests/core tests/config tests/adapters tests/resolving tests/daemon tests/cli tests/docs tests/packaging
 
 run: $(VENV)/installed-run
-	exec $(BIN)/postfix-mtasts daemon
+	mkdir -p -m 700 $(RUN)
+	test -e $(RUN)/config.yml || printf 'cache:\n  directory: "%s/store"\n' '$(RUN)' >$(RUN)/config.yml
+	@echo
+	@echo "In main.cf:   smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8462:postfix"
+	@echo "Settings:     .run/config.yml; postfix-mtasts.yml(5) has them all"
+	@echo "Then try:     postmap -q gmail.com socketmap:inet:127.0.0.1:8462:postfix"
+	@echo "              $(BIN)/postfix-mtasts query --explain gmail.com --config .run/config.yml"
+	@echo "              $(BIN)/postfix-mtasts status --config .run/config.yml"
+	@echo "Stop it with: Ctrl-C"
+	@echo
+	exec $(BIN)/postfix-mtasts daemon --config $(RUN)/config.yml
 
 demo: $(VENV)/installed-run
 	$(BIN)/python -m demo.demo
 
+check: lint
+	$(BIN)/python -X dev -W error -m pytest -q $(or $(TESTS),$(UNIT))
+
 test: lint
 	if [ "$$(id -u)" = 0 ]; then tests/support/apt-install $(SERVERS); fi
-	$(BIN)/python -m tests.support.namespace $(BIN)/python -X dev -W error -m pytest --cov=postfix_mtasts
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -X dev -W error -m pytest $(or $(TESTS),--cov=postfix_mtasts)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -58,7 +82,7 @@ soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers build dist *.egg-info .coverage* .*_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(RUN) build dist *.egg-info .coverage* .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The virtual environment is made anew for another Python, and what is in it is
@@ -76,4 +100,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo test lint deb wheel fuzz bench bench-peers soak clean
+.PHONY: run demo check test lint deb wheel fuzz bench bench-peers soak clean

@@ -55,7 +55,6 @@ DEFAULT_MAPS: Mapping[str, MapSettings] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    backend: str = setting("diskcache", "where policies are kept", kind="choice", choices=("diskcache",))
     directory: str = setting(DEFAULT_DIRECTORY, "the store's directory, mode 0700", kind="path")
     negative_limit: int = setting(
         100_000, "domains without a policy that are remembered, in memory only", kind="int", low=0, high=10_000_000

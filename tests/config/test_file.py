@@ -33,7 +33,7 @@ socket_group: root
 maps:
   mine: {}
   mine-dane: {dane: true, tlsrpt: yes}
-cache: {backend: diskcache, directory: /srv/cache, negative_limit: 0}
+cache: {directory: /srv/cache, negative_limit: 0}
 dns:
   servers: [127.0.0.1, '::1']
   timeout: 250ms
@@ -64,7 +64,6 @@ def test_every_setting_is_read() -> None:
         "listen": ("inet:0.0.0.0:8462", "unix:/run/x/socketmap"),
         "socket_mode": 0o600,
         "socket_group": "root",
-        "cache.backend": "diskcache",
         "cache.directory": "/srv/cache",
         "cache.negative_limit": 0,
         "dns.servers": ("127.0.0.1:53", "[::1]:53"),

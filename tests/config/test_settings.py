@@ -38,7 +38,6 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "listen": ("inet:127.0.0.1:8462",),
         "socket_mode": 0o660,
         "socket_group": None,
-        "cache.backend": "diskcache",
         "cache.directory": "/var/lib/postfix-mtasts",
         "cache.negative_limit": 100_000,
         "dns.servers": (),

@@ -39,7 +39,7 @@ def test_what_is_commented_out_is_the_default() -> None:
     loaded, defaults = load("config.yml", switched_on), load("config.yml", "")
     given = {key for key, origin in loaded.origins.items() if origin != DEFAULT}
     left_out = {key for key in defaults.origins if key not in given}
-    assert left_out == {"cache.backend"}, "a setting that the file does not show"
+    assert left_out == set(), "a setting that the file does not show"
     for key in given - OURS - EXAMPLES:
         assert value(loaded.settings, key) == value(defaults.settings, key), key
 
@@ -67,8 +67,17 @@ def test_the_service_uses_the_paths_that_the_code_knows() -> None:
     assert (DEBIAN / "postfix-mtasts.sysusers").read_text().split()[1] == user
     tmpfiles = (DEBIAN / "postfix-mtasts.tmpfiles").read_text()
     assert f"d {DEFAULT_DIRECTORY} 0700 {user} {user} -" in tmpfiles
-    assert f"z {Path(DEFAULT_CONFIG_FILE).parent} 0750 root {user} -" in tmpfiles
+    assert f"Z {DEFAULT_DIRECTORY} - {user} {user} -" in tmpfiles  # also what root left there
+    assert f"z {Path(DEFAULT_CONFIG_FILE).parent} 0755 root root -" in tmpfiles
     assert DEFAULT_DIRECTORY in (DEBIAN / "postfix-mtasts.postrm").read_text()
+
+
+def test_no_fault_ends_the_service_or_its_socket_for_good() -> None:
+    """No start limit and no exit code after which systemd gives up; packaging/try-inside tries it under systemd."""
+    assert unit("service", "StartLimitIntervalSec") == ["0"]
+    assert unit("service", "Restart") == ["always"]
+    assert unit("service", "RestartPreventExitStatus") == []
+    assert unit("socket", "TriggerLimitIntervalSec") == ["0"]
 
 
 def test_the_changelog_has_the_version_of_the_code() -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import sqlite3
 import stat
 import time
@@ -294,15 +295,34 @@ def _prepare(directory: Path) -> None:
         found = directory.stat()
         if not stat.S_ISDIR(found.st_mode):
             raise StoreError(f"{directory}: not a directory; name one, or a path where one can be made")
-        if found.st_uid != os.geteuid():
-            raise StoreError(
-                f"{directory}: belongs to user {found.st_uid}, not to user {os.geteuid()} who runs this;"
-                f" run it as the owner, or chown -R the directory"
-            )
+        for name in (".", LOCK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"):
+            _check_owner(directory, name)
         if stat.S_IMODE(found.st_mode) != 0o700:
             directory.chmod(0o700)
     except OSError as error:
         raise _unusable(directory, error) from error
+
+
+def _check_owner(directory: Path, name: str) -> None:
+    """Refuse a file of the store that another user owns: SQLite would only say that it cannot open it."""
+    path, user = directory / name, os.geteuid()
+    try:
+        owner = path.lstat().st_uid
+    except FileNotFoundError:
+        return
+    if owner != user and (user != 0 or path == directory):  # root may use all files, but not take over the store
+        raise StoreError(
+            f"{path}: belongs to {_user(owner)}, not to {_user(user)} who runs this; "
+            f"run it as the owner, or `chown -R {_user(user)} {directory}`"
+        )
+
+
+def _user(uid: int) -> str:
+    """Return the user's name; the number if there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _take_lock(directory: Path, held: int) -> int:

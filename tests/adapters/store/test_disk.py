@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import pwd
 import resource
 import signal
 import sqlite3
@@ -263,8 +264,26 @@ def test_a_directory_of_someone_else_is_refused(directory: Path, monkeypatch: py
     directory.mkdir()
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
-    with pytest.raises(StoreError, match=rf"{directory}: belongs to user {user}, .* run it as the owner"):
+    name = pwd.getpwuid(user).pw_name
+    with pytest.raises(StoreError, match=rf"{directory}: belongs to {name}, .* run it as the owner, or `chown -R "):
         DiskStore(directory)
+
+
+@pytest.mark.parametrize("name", ["lock", "cache.db", "cache.db-wal", "cache.db-shm"])
+def test_a_file_of_someone_else_is_named(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that root ran by hand leaves such files in a directory that the package then makes the service's."""
+    DiskStore(directory).close()
+    (directory / name).touch()
+    lstat, owner = Path.lstat, os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    monkeypatch.setattr(Path, "lstat", lambda path: _owned(lstat(path), owner if path.name == name else owner + 1))
+    with pytest.raises(StoreError, match=rf"^{directory}/{name}: belongs to {pwd.getpwuid(owner).pw_name}, not to "):
+        DiskStore(directory)
+
+
+def _owned(found: os.stat_result, uid: int) -> os.stat_result:
+    """The same, owned by *uid*."""
+    return os.stat_result((*found[:4], uid, *found[5:]))
 
 
 def test_a_directory_that_cannot_be_used_is_named(
