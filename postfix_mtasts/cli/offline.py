@@ -34,7 +34,7 @@ def alone(loaded: Loaded, directory: Path) -> Iterator[Ask]:
             parts.keeper.loaded = True
 
         async def close() -> None:
-            parts.jobs.stop()
+            parts.pool.stop()
             if not await store.close(FLUSH):
                 raise StoreError(f"{directory}: not all could be written: {store.failure or 'the disk is stuck'}")
 

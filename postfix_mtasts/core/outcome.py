@@ -76,6 +76,29 @@ class DnsFailed:
 
 Outcome: TypeAlias = Found | Unchanged | Absent | Failed | DnsFailed
 
+
+class Cause(StrEnum):
+    """Why we ourselves could not find something out."""
+
+    DIED = "worker-died"  # the process that was at it ended, and so did the one after it
+    NO_WORKER = "no-worker"  # no process could be started, or none answers
+    OVERLOAD = "overload"  # others were before it for too long
+    BUG = "bug"  # an exception of our own: it would come again
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFault:
+    """Our own failure, in place of an outcome: it says nothing of the domain."""
+
+    cause: Cause
+    reason: str  # one sentence
+
+    @property
+    def passing(self) -> bool:
+        """Whether it makes sense to try again soon."""
+        return self.cause is not Cause.BUG
+
+
 Note: TypeAlias = Callable[[Stage, str], None]  # told what was seen at a stage; the receiver takes the time
 
 

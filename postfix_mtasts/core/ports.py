@@ -1,14 +1,21 @@
-"""What the rest needs from the outside world; tests put literal records, and a clock that stands still, here."""
+"""What upper rooms need of lower ones and of the outside world, as Protocols; tests put literal values here.
+
+Clock is both clocks. Dns, PolicyHosts and Sources are what discovery and DANE ask, and they block.
+Resolver is how the daemon has discovery and DANE done without blocking.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
+from .dane import DaneFacts
 from .dnsdata import DnsAnswer, Mx, Tlsa
-from .outcome import Note
+from .names import Domain
+from .outcome import Note, Outcome, OwnFault
 
 
 class Clock(Protocol):
@@ -60,3 +67,47 @@ class Sources:
     clock: Callable[[], float]  # UTC seconds since 1970
     slot: Callable[[], AbstractContextManager[Transfer | None]]  # a place among the fetches under way
     allow_private_addresses: bool
+
+
+class Urgency(Enum):
+    """Who is served first where not all can be served at once."""
+
+    LOOKUP = "lookup"  # somebody waits for the answer, for lookup.wait
+    EXPIRING = "expiring"  # a policy in force ends soon
+    UPKEEP = "upkeep"  # nobody waits: a recheck, a refresh in good time
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverFacts:
+    """What a site at level dane has to know of the resolvers in use."""
+
+    servers: tuple[str, ...]  # in the order they are asked, as "127.0.0.1:53"
+    answered: bool  # one of them said something of the root's keys
+    secure: bool  # and said that it has validated them (AD)
+
+
+class Resolver(Protocol):
+    """Finds things out in the network for the daemon, without blocking.
+
+    Each *done* is called once, later, on the event loop, and must not raise.
+    OwnFault means that we failed, not the domain.
+    """
+
+    def discover(
+        self,
+        domain: Domain,
+        avoid: Sequence[str],
+        refetch_as: str | None,
+        done: Callable[[Outcome | OwnFault], None],
+        urgency: Urgency = Urgency.LOOKUP,
+    ) -> None:
+        """Read the record and, where it asks for that, fetch the policy: resolving.discovery.discover."""
+
+    def dane(self, domain: Domain, port: int, done: Callable[[DaneFacts | OwnFault], None]) -> None:
+        """Ask what DNS says of DANE for the domain's MX hosts: resolving.dane.facts."""
+
+    def tlsrpt(self, domain: Domain, done: Callable[[str | OwnFault | None], None]) -> None:
+        """Read the record by which a domain asks for reports; None: it asks for none, or DNS failed."""
+
+    def resolver(self, done: Callable[[ResolverFacts | OwnFault], None]) -> None:
+        """Ask what the resolvers in use are worth for DANE."""

@@ -27,8 +27,8 @@ from .policies.store_thread import StoreKeeper
 from .serving.handler import Answerer
 from .serving.reply_cache import Frames
 from .serving.server import Server
-from .workers.fast_path import Prober
-from .workers.pool import Jobs
+from .workers.fast_path import FastPath
+from .workers.pool import Pool
 
 EMPTYINGS = 5  # of the ready replies, in the time that a record id is believed
 
@@ -38,7 +38,7 @@ class Offline:
     """What answers `cache` where no daemon runs."""
 
     store: StoreKeeper
-    jobs: Jobs
+    pool: Pool
     keeper: Keeper
     operations: Operations
 
@@ -52,8 +52,8 @@ class Parts:
     counts: Counts
     frames: Frames
     store: StoreKeeper
-    jobs: Jobs
-    prober: Prober
+    pool: Pool
+    fast_path: FastPath
     keeper: Keeper
     refresher: Refresher
     server: Server
@@ -70,23 +70,23 @@ def open_store(directory: Path) -> StoreKeeper:
 def offline(settings: Settings, store: StoreKeeper) -> Offline:
     """Make what a command needs that works on *store* itself."""
     clock, counts = SystemClock(), Counts()
-    jobs = Jobs(settings, counts.dns)
-    keeper = Keeper(settings, jobs, store, lambda: None, counts, clock)
+    pool = Pool(settings, counts.dns)
+    keeper = Keeper(settings, pool, store, lambda: None, counts, clock)
     store.contents = keeper.contents
     operations = Operations(keeper, counts)
     operations.configure(settings.maps)
-    return Offline(store, jobs, keeper, operations)
+    return Offline(store, pool, keeper, operations)
 
 
 def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asyncio.AbstractEventLoop) -> Parts:
     """Make the parts of a daemon whose store is in *directory*."""
     clock, current, counts = SystemClock(), Current(settings), Counts()
     frames = Frames(_emptied_every(settings), clock.monotonic)
-    jobs = Jobs(settings, counts.dns)
-    prober = Prober(jobs, settings.dns, counts.dns)
-    keeper = Keeper(settings, prober, store, frames.empty, counts, clock)
+    pool = Pool(settings, counts.dns)
+    fast_path = FastPath(pool, settings.dns, counts.dns)
+    keeper = Keeper(settings, fast_path, store, frames.empty, counts, clock)
     store.contents = keeper.contents
-    reporter = Reporter(settings, jobs, counts)
+    reporter = Reporter(settings, fast_path, counts)
     keeper.report = reporter.report
     refresher = Refresher(loop, keeper.due)
     keeper.schedule = refresher.push
@@ -97,8 +97,8 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
     operations.configure(settings.maps)
 
     current.changed(lambda new: new.log, logs.configure)
-    current.changed(lambda new: (new.dns, new.fetch), lambda _: jobs.configure(current.settings))
-    current.changed(lambda new: (new.dns, new.fetch), lambda _: prober.configure(current.settings.dns))
+    current.changed(lambda new: (new.dns, new.fetch), lambda _: pool.configure(current.settings))
+    current.changed(lambda new: (new.dns, new.fetch), lambda _: fast_path.configure(current.settings.dns))
     current.changed(lambda new: new.dns.servers, lambda _: keeper.dane.clear())
     current.changed(_emptied_every, frames.configure)
     current.changed(lambda new: new.maps, answerer.configure)
@@ -108,7 +108,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
 
     control, health = ControlServer(directory, operations), Health(refresher, store)
     return Parts(
-        clock, current, counts, frames, store, jobs, prober, keeper, refresher, server, operations, control, health
+        clock, current, counts, frames, store, pool, fast_path, keeper, refresher, server, operations, control, health
     )
 
 

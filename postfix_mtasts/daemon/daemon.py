@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..config.file import Loaded, read
 from ..config.settings import Settings
+from ..core.outcome import OwnFault
+from ..core.ports import ResolverFacts
 from ..core.quoting import KV
 from ..errors import ConfigError, ListenError
 from . import build, logs, systemd
@@ -122,7 +124,7 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGTERM, self.stopped.set)
         self._loop.add_signal_handler(signal.SIGINT, self.stopped.set)
         self._loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
-        self.parts.jobs.start()
+        self.parts.pool.start()
         self.parts.refresher.start()
         self._check_resolver()
         self._spawn(self._load())
@@ -134,7 +136,7 @@ class Daemon:
     def _check_resolver(self) -> None:
         """DANE rests on a validating resolver that nobody stands in front of."""
         if any(each.dane for each in self._settings.maps.values()):
-            self.parts.jobs.submit({"job": "resolver"}, _judge_resolver)
+            self.parts.fast_path.resolver(_judge_resolver)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -258,18 +260,18 @@ class Daemon:
         if self._http is not None:
             self._http.close()
         self.parts.refresher.stop()
-        self.parts.prober.close()
-        self.parts.jobs.stop()
+        self.parts.fast_path.close()
+        self.parts.pool.stop()
         await self.parts.store.close(FLUSH)
 
 
-def _judge_resolver(answer: dict[str, Any]) -> None:
+def _judge_resolver(found: ResolverFacts | OwnFault) -> None:
     """Warn of a resolver whose word on DNSSEC is worth nothing (RFC 7672 section 1.3.1)."""
-    if (found := answer.get("resolver")) is None:
-        return  # the worker process died, which is said elsewhere
-    servers = [str(server) for server in found["servers"]]
+    if isinstance(found, OwnFault):
+        return  # it says nothing of the resolver, and is told elsewhere
+    servers = found.servers
     advice = "domains count as without DANE on maps with dane"
-    if not found["secure"]:
+    if not found.secure:
         log.warning("resolver-not-validating %s", KV(servers=" ".join(servers), reason=f"no AD for the root; {advice}"))
     hosts = [split_inet(server)[0] for server in servers]
     if remote := [host for host in hosts if not ip_address(host.partition("%")[0]).is_loopback]:

@@ -39,7 +39,7 @@ async def parts_of(settings: Settings, directory: Path) -> build.Parts:
 
 
 async def end(parts: build.Parts | build.Offline) -> None:
-    parts.jobs.stop()
+    parts.pool.stop()
     await parts.store.close(10)
 
 
@@ -72,7 +72,7 @@ def test_workers_are_told_of_dns_and_fetch_alone(
     async def reload() -> None:
         parts = await parts_of(OLD, tmp_path)
         told: list[Settings] = []
-        monkeypatch.setattr(type(parts.jobs), "configure", lambda _, settings: told.append(settings))
+        monkeypatch.setattr(type(parts.pool), "configure", lambda _, settings: told.append(settings))
         parts.current.swap(replace(OLD, log=LogSettings(level="error")))
         assert told == []
         parts.current.swap(replace(new, log=LogSettings(level="error")))

@@ -6,7 +6,10 @@ import logging
 
 import pytest
 
+from postfix_mtasts.core.outcome import OwnFault
+from postfix_mtasts.core.ports import ResolverFacts
 from postfix_mtasts.daemon.daemon import _judge_resolver
+from tests.support.fakes.keeping import BUG, DIED
 
 NOT_LOCAL, NOT_VALIDATING = "resolver-not-local", "resolver-not-validating"
 
@@ -38,7 +41,7 @@ def test_the_resolver(
     caplog: pytest.LogCaptureFixture, title: str, secure: bool, servers: list[str], said: list[tuple[str, str]]
 ) -> None:
     """RFC 7672 section 1.3.1: its AD bit is worth something on this host only, and if it validates."""
-    _judge_resolver({"resolver": {"secure": secure, "servers": servers}})
+    _judge_resolver(ResolverFacts(tuple(servers), True, secure))
     assert all(record.levelno == logging.WARNING for record in caplog.records)
     messages = [record.getMessage() for record in caplog.records]
     assert [message.split(" ")[0] for message in messages] == [event for event, _ in said]
@@ -46,8 +49,8 @@ def test_the_resolver(
         assert f" {named} " in message
 
 
-@pytest.mark.parametrize("answer", [{"died": "the worker process ended"}, {"bug": "TypeError"}])
-def test_no_word_without_an_answer(caplog: pytest.LogCaptureFixture, answer: dict[str, object]) -> None:
+@pytest.mark.parametrize("answer", [DIED, BUG])
+def test_no_word_without_an_answer(caplog: pytest.LogCaptureFixture, answer: OwnFault) -> None:
     """That the worker died says nothing of the resolver."""
     _judge_resolver(answer)
     assert caplog.records == []

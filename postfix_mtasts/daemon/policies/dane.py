@@ -9,16 +9,15 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from ...adapters.services import port_number
 from ...core import dane as rules
-from ...core.dane import DaneReading, DaneStatus, Freshness
+from ...core.dane import DaneFacts, DaneReading, DaneStatus, Freshness
 from ...core.names import Domain, NextHop
+from ...core.outcome import OwnFault
+from ...core.ports import Resolver
 from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
-from ..workers.pool import JobRunner
-from ..workers.wire import dane_from_json
 from .flights import Flight, Flights
 
 log = logging.getLogger(__name__)
@@ -31,8 +30,8 @@ Place = tuple[Domain, int]  # a domain and the port that its mail goes to
 class DaneKeeper:
     """Statuses by domain and port. *changed* is called when one changes."""
 
-    def __init__(self, jobs: JobRunner, monotonic: Callable[[], float], changed: Callable[[], None]) -> None:
-        self._jobs, self._monotonic, self._changed = jobs, monotonic, changed
+    def __init__(self, resolver: Resolver, monotonic: Callable[[], float], changed: Callable[[], None]) -> None:
+        self._resolver, self._monotonic, self._changed = resolver, monotonic, changed
         self.wait = 0.0  # lookup.wait
         self._readings: OrderedDict[Place, DaneReading] = OrderedDict()
         self.flights: Flights[Place] = Flights(_late)
@@ -69,16 +68,17 @@ class DaneKeeper:
     def _take_off(self, place: Place, after: Flight | None = None) -> Flight:
         domain, port = place
         flight = self.flights.take_off(place, domain, self._monotonic(), self.wait, after)
-        job = {"job": "dane", "domain": domain, "port": port}
-        self._jobs.submit(job, lambda answer: self._land(place, flight, answer))
+        self._resolver.dane(domain, port, lambda found: self._land(place, flight, found))
         return flight
 
-    def _land(self, place: Place, flight: Flight, answer: dict[str, Any]) -> None:
+    def _land(self, place: Place, flight: Flight, found: DaneFacts | OwnFault) -> None:
         if self.flights.get(place) is flight:
-            self._take(place, dane_from_json(answer))
+            if isinstance(found, OwnFault):  # then nothing is known: neither that there is DANE, nor that there is none
+                found = DaneFacts(DaneStatus.UNKNOWN, found.reason, (), 0.0)
+            self._take(place, found)
         self.flights.land(flight)
 
-    def _take(self, place: Place, facts: rules.DaneFacts) -> None:
+    def _take(self, place: Place, facts: DaneFacts) -> None:
         old = self._readings.pop(place, None)
         self._readings[place] = new = rules.take(facts, old, self._monotonic())
         if len(self._readings) > LIMIT:

@@ -35,13 +35,14 @@ class EntryStore(Protocol):
 class Held:
     """A stored policy and what this process knows of it."""
 
-    __slots__ = ("checked_at", "due_at", "entry", "expired_at", "retry_at", "tried_id", "trouble")
+    __slots__ = ("checked_at", "due_at", "entry", "expired_at", "not_before", "retry_at", "tried_id", "trouble")
 
     def __init__(self, entry: Entry, checked_at: float) -> None:
         self.entry = entry
         self.checked_at = checked_at  # when the last reading of the record began
         self.due_at = 0.0  # when the refresher is to look at it next
         self.trouble: Trouble | None = None  # failed fetches in a row, since the policy in force
+        self.not_before = 0.0  # no refresh earlier: we failed, not the domain
         self.retry_at = 0.0  # no fetch earlier, for recheck and refresher alike
         self.tried_id: str | None = None  # the id whose fetch failed last
         self.expired_at: float | None = None  # when this process first saw it expired

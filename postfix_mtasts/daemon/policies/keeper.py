@@ -2,7 +2,7 @@
 
 It lives on the event loop. Lookups ask it (`lookup`), the refresher drives it
 (`due`), operators steer it (`refresh`, `forget`); the network is asked
-through workers.pool, the store through store_thread; `_apply` alone takes
+through a Resolver, the store through store_thread; `_apply` alone takes
 in what they find. One domain has one Flight at a time: of two outcomes the one
 begun later wins, and forty clients cost one query.
 
@@ -16,23 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ...config.settings import Settings
 from ...core import entry as rules
 from ...core.answering import of_failure, of_policy
 from ...core.entry import Entry, Timing
 from ...core.names import Domain, NextHop
-from ...core.outcome import Absent, DnsFailed, Failed, Found, Unchanged
+from ...core.outcome import Absent, DnsFailed, Failed, Found, Outcome, OwnFault, ResultType, Stage, Unchanged
 from ...core.policy import Mode
-from ...core.ports import Clock
+from ...core.ports import Clock, Resolver, Urgency
 from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
 from ...errors import StoreError
 from ..counters import Counts
-from ..workers.pool import JobRunner
-from ..workers.wire import read_outcome
 from . import held as holding
 from .dane import DaneKeeper
 from .flights import Flight, Flights
@@ -43,6 +40,7 @@ log = logging.getLogger(__name__)
 
 Done = Callable[[Verdict], None]
 NEVER = float("inf")
+OWN_FAULT_LASTS = 5.0  # seconds that a failure of our own is told, and then tried anew
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
 
 
@@ -52,21 +50,21 @@ class Keeper:
     def __init__(
         self,
         settings: Settings,
-        jobs: JobRunner,
+        resolver: Resolver,
         store: EntryStore,
         changed: Callable[[], None],
         counts: Counts,
         clock: Clock,
     ) -> None:
         """*changed* is called when an answer given before may no longer be repeated."""
-        self._jobs, self._store, self._changed, self._counts = jobs, store, changed, counts
+        self._resolver, self._store, self._changed, self._counts = resolver, store, changed, counts
         self.schedule: Callable[[Iterable[Note]], None] = lambda notes: None  # the refresher's push
         self.report: Callable[[Failed, Entry | None, Domain], None] = lambda failed, entry, domain: None  # RFC 8460
         self.held: dict[Domain, Held] = {}
         self.flights: Flights[Domain] = Flights(self._late)
         self.negatives = Negatives(settings.cache.negative_limit)
         self.upkeep = Upkeep(store.put, clock)
-        self.dane = DaneKeeper(jobs, clock.monotonic, changed)
+        self.dane = DaneKeeper(resolver, clock.monotonic, changed)
         self.loaded = False  # all of the store is in `held`
         self.stopping = False
         self.configure(settings)
@@ -134,7 +132,8 @@ class Keeper:
         if left > 0:
             return left
         if held.entry.domain not in self.flights and not self.stopping:
-            self._discover(self._take_off(held.entry.domain), avoid=self.upkeep.avoid(held))
+            flight = self._take_off(held.entry.domain)
+            self._discover(flight, Urgency.UPKEEP, avoid=self.upkeep.avoid(held))
         return recheck
 
     # -- what operators and the refresher ask for -----------------------------
@@ -253,17 +252,21 @@ class Keeper:
         if self._in_force(flight.domain) is not None:  # the store knew
             self.flights.land(flight)
         else:
-            self._discover(flight)
+            self._discover(flight, Urgency.LOOKUP)
 
     def _refetch(self, flight: Flight) -> None:
         held = self._in_force(flight.domain)
         if held is not None:
             flight.tell()  # lookups need not wait for the fetch
-        self._discover(flight, refetch_as=held.entry.record_id if held is not None else None)
+        if held is None:
+            self._discover(flight, Urgency.LOOKUP)
+        else:
+            self._discover(flight, Urgency.UPKEEP, refetch_as=held.entry.record_id)
 
-    def _discover(self, flight: Flight, avoid: list[str] | None = None, refetch_as: str | None = None) -> None:
-        job = {"job": "discover", "domain": flight.domain, "avoid": avoid or [], "refetch_as": refetch_as}
-        self._jobs.submit(job, lambda answer: self._apply(flight, answer))
+    def _discover(
+        self, flight: Flight, urgency: Urgency, avoid: Sequence[str] = (), refetch_as: str | None = None
+    ) -> None:
+        self._resolver.discover(flight.domain, avoid, refetch_as, lambda outcome: self._apply(flight, outcome), urgency)
 
     def _late(self, flight: Flight) -> None:
         """lookup.wait is over: those who wait are told so, and the work goes on.
@@ -284,10 +287,10 @@ class Keeper:
 
     # -- outcomes -----------------------------------------------------------
 
-    def _apply(self, flight: Flight, answer: dict[str, Any]) -> None:
+    def _apply(self, flight: Flight, outcome: Outcome | OwnFault) -> None:
         """Take in what a flight found out; an unexpected error of our own counts as a failed fetch."""
         try:
-            self._take_in(flight, answer)
+            self._take_in(flight, outcome)
         except Exception:  # noqa: BLE001 -- said in _bug
             bug = self._bug(flight.domain)
             if self._in_force(flight.domain) is None:
@@ -301,28 +304,22 @@ class Keeper:
         log.exception("internal-error %s", KV(domain=domain))
         return holding.INTERNAL_ERROR
 
-    def _take_in(self, flight: Flight, answer: dict[str, Any]) -> None:
+    def _take_in(self, flight: Flight, outcome: Outcome | OwnFault) -> None:
         """Take in what a flight found out. The only place where what is held changes."""
         if flight.void:
             self.flights.land(flight)
             return
-        held = self.held.get(flight.domain)
-        outcome = read_outcome(answer, flight.domain, held.entry.record_id if held is not None else "", self._counts)
         held = self._in_force(flight.domain)
         match outcome:
+            case OwnFault():
+                self._own_fault(flight, held, outcome)
             case Found() as found:
                 self._counts.fetches["ok"] += 1
                 self._store_policy(flight, found)
                 return
             case Failed() as failed:
-                self._counts.fetches[failed.result_type] += 1
-                if "failed" in answer:  # the domain's failure, not one of our own
-                    self.report(failed, held.entry if held is not None else None, flight.domain)
-                if held is not None:
-                    self.upkeep.failed(held, failed)
-                    self._plan(held)
-                else:
-                    self._no_policy(flight, failed)
+                self.report(failed, held.entry if held is not None else None, flight.domain)
+                self._failed(flight, held, failed)
             case Unchanged():
                 flight.unfetched = True
                 log.debug("record-unchanged %s", KV(domain=flight.domain))
@@ -332,6 +329,28 @@ class Keeper:
             case missing:
                 self._no_policy(flight, missing)
         self.flights.land(flight)
+
+    def _failed(self, flight: Flight, held: Held | None, failed: Failed) -> None:
+        self._counts.fetches[failed.result_type] += 1
+        if held is not None:
+            self.upkeep.failed(held, failed)
+            self._plan(held)
+        else:
+            self._no_policy(flight, failed)
+
+    def _own_fault(self, flight: Flight, held: Held | None, fault: OwnFault) -> None:
+        """Try again, and tell Postfix to: we failed, not the domain. A bug would come again: it is a failed fetch."""
+        if not fault.passing:
+            self._counts.errors += 1
+            log.error("internal-error %s", KV(domain=flight.domain, reason=fault.reason))
+            known = self.held.get(flight.domain)
+            record_id, reason = known.entry.record_id if known is not None else "", f"internal error: {fault.reason}"
+            self._failed(flight, held, Failed(record_id, Stage.HTTP, ResultType.FETCH_ERROR, reason))
+        elif held is not None:
+            self.upkeep.put_off(held)
+            self._plan(held)
+        else:
+            self._remember(flight, Verdict(Kind.TEMP, fault.reason, OWN_FAULT_LASTS), None)
 
     def _store_policy(self, flight: Flight, found: Found) -> None:
         wall = self.upkeep.wall()
@@ -369,17 +388,20 @@ class Keeper:
         self._plan(held)
 
     def _no_policy(self, flight: Flight, outcome: Absent | Failed | DnsFailed) -> None:
+        self.upkeep.tell_failure(flight.domain, outcome)
+        failed_at = None if isinstance(outcome, Absent) else self.upkeep.monotonic()
+        self._remember(flight, of_failure(outcome, self._settings.lookup), failed_at)
+
+    def _remember(self, flight: Flight, verdict: Verdict, failed_at: float | None) -> None:
+        """End *flight* in *verdict*, and repeat that for as long as it lasts."""
         domain, now = flight.domain, self.upkeep.monotonic()
-        verdict = of_failure(outcome, self._settings.lookup)
         old = self.negatives.pop(domain)
         if old is not None and now < old.until:
             self._changed()
-        failed_at = None if isinstance(outcome, Absent) else now
-        if verdict.kind is Kind.TEMP:  # DNS failures follow on_dns_failure
+        if verdict.kind is Kind.TEMP:  # DNS failures follow on_dns_failure; our own say nothing of the domain
             failed_at = old.failed_at if old is not None else None
-        self.upkeep.tell_failure(domain, outcome)
-        if verdict.kind is Kind.TEMP and (old is None or old.verdict.kind is not Kind.TEMP):
-            log.warning("temp %s", KV(domain=domain, reason=verdict.reason))
+            if old is None or old.verdict.kind is not Kind.TEMP:
+                log.warning("temp %s", KV(domain=domain, reason=verdict.reason))
         flight.verdict = verdict
         self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at))
 

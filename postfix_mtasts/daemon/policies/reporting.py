@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import Any
 
 from ...adapters import collector
 from ...config.settings import Settings
 from ...core import tlsrpt
 from ...core.entry import Entry
 from ...core.names import Domain
-from ...core.outcome import Failed
+from ...core.outcome import Failed, OwnFault
+from ...core.ports import Resolver
 from ..counters import Counts
-from ..workers.pool import JobRunner
 
 REMEMBERED = 10_000  # domains and failures reported lately; beyond that the oldest may be reported again
 
 
 class Reporter:
-    def __init__(self, settings: Settings, jobs: JobRunner, counts: Counts) -> None:
-        self._jobs, self._counts = jobs, counts
+    def __init__(self, settings: Settings, resolver: Resolver, counts: Counts) -> None:
+        self._resolver, self._counts = resolver, counts
         self._reported: OrderedDict[tuple[Domain, str], float] = OrderedDict()
         self.configure(settings)
 
@@ -45,10 +44,9 @@ class Reporter:
             self._reported.popitem(last=False)
         policy = held.policy if held is not None else None
 
-        def told(answer: dict[str, Any]) -> None:
-            record = answer.get("tlsrpt")
-            if record is not None and self._path is not None:
-                sent = tlsrpt.datagram(domain, str(record), policy, failed.result_type, failed.reason)
+        def told(record: str | OwnFault | None) -> None:
+            if isinstance(record, str) and self._path is not None:
+                sent = tlsrpt.datagram(domain, record, policy, failed.result_type, failed.reason)
                 self._counts.reports["sent" if collector.send(self._path, sent) else "unsent"] += 1
 
-        self._jobs.submit({"job": "tlsrpt", "domain": domain}, told)
+        self._resolver.tlsrpt(domain, told)

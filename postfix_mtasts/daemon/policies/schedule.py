@@ -20,6 +20,7 @@ from .held import Held, Note
 
 log = logging.getLogger(__name__)
 
+OWN_FAULT_PAUSE = 60.0  # seconds until a refresh that we failed at ourselves is tried again
 DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down, every domain fails
 
 
@@ -67,6 +68,10 @@ class Upkeep:
         left = self.left(held)
         held.retry_at = self.monotonic() + rules.retry_delay(held.trouble.failures, left, self.timing)
         self.warn(held, left)
+
+    def put_off(self, held: Held) -> None:
+        """We could not fetch, which says nothing of the domain: try again soon."""
+        held.not_before = self.monotonic() + OWN_FAULT_PAUSE
 
     def avoid(self, held: Held) -> list[str]:
         """The record ids that a recheck fetches nothing for: the policy's own, and one that failed a moment ago."""
@@ -131,8 +136,10 @@ class Upkeep:
         if held.expired_at is not None or rules.unused(held.entry, wall):
             return float("inf")
         if held.trouble is not None:
-            return held.retry_at - self.monotonic()
-        return rules.refetch_at(held.entry, self.timing) - wall
+            wait = held.retry_at - self.monotonic()
+        else:
+            wait = rules.refetch_at(held.entry, self.timing) - wall
+        return max(wait, held.not_before - self.monotonic())
 
 
 def announce(entry: Entry, new: bool) -> None:

@@ -1,30 +1,34 @@
 """Cold lookups, mostly of records that do not exist, answered on the loop.
 
-Stands before Jobs and takes the same jobs. The probe asks for the TXT record;
-where there is none, that is the answer, for a fiftieth of what a worker
-costs. A record goes to the worker with the job, and is not asked for again.
-What the probe does not understand, the worker asks in full.
+Stands before the pool and speaks the same Resolver. The probe asks for the
+TXT record; where there is none, that is the answer, for a fiftieth of what a
+worker costs. A record goes to the worker with the job, and is not asked for
+again. What the probe does not understand, the worker asks in full.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...adapters.dns.client import DnsClient
 from ...adapters.dns.probe import Absence, Probe, Result
 from ...config.settings import DnsSettings
+from ...core.dane import DaneFacts
+from ...core.names import Domain
+from ...core.outcome import Outcome, OwnFault
+from ...core.ports import ResolverFacts, Urgency
 from ...resolving.discovery import NAME_LIMIT, absent, record_name
-from .pool import Answer, Done, JobRunner
+from .pool import Pool
 
 PROBE_SHARE = 5  # the probe may take this part of dns.timeout; then the worker asks
 
 
-class Prober:
-    """A JobRunner that needs *jobs* only where there is a record, or doubt."""
+class FastPath:
+    """A Resolver that needs the *pool* only where there is a record, or doubt."""
 
-    def __init__(self, jobs: JobRunner, settings: DnsSettings, count_dns: Callable[[str, str, int], None]) -> None:
-        self._jobs, self._count_dns = jobs, count_dns
+    def __init__(self, pool: Pool, settings: DnsSettings, count_dns: Callable[[str, str, int], None]) -> None:
+        self._pool, self._count_dns = pool, count_dns
         self._probe: Probe | None = None
         self.configure(settings)
 
@@ -35,14 +39,21 @@ class Prober:
         self._probe = Probe(lambda: client.servers, settings.timeout / PROBE_SHARE)
 
     def close(self) -> None:
-        """What is under way goes the full path."""
+        """Let what is under way go the full path."""
         if self._probe is not None:
             self._probe.close()
 
-    def submit(self, job: Answer, done: Done) -> None:
-        name = record_name(job["domain"]) if job["job"] == "discover" and job["refetch_as"] is None else ""
-        if self._probe is None or not name or len(name) > NAME_LIMIT:
-            self._jobs.submit(job, done)
+    def discover(
+        self,
+        domain: Domain,
+        avoid: Sequence[str],
+        refetch_as: str | None,
+        done: Callable[[Outcome | OwnFault], None],
+        urgency: Urgency = Urgency.LOOKUP,
+    ) -> None:
+        name = record_name(domain)
+        if self._probe is None or refetch_as is not None or len(name) > NAME_LIMIT:
+            self._pool.discover(domain, avoid, refetch_as, done, urgency)
             return
 
         begun = time.monotonic()
@@ -50,10 +61,20 @@ class Prober:
         def probed(found: Result) -> None:
             if isinstance(found, Absence):
                 self._count_dns("TXT", "nodata" if found.exists else "nxdomain", 1)
-                done({"probed": absent(name, found.exists, found.ttl)})
+                done(absent(name, found.exists, found.ttl))
             elif found is None:
-                self._jobs.submit({**job, "spent": time.monotonic() - begun}, done)
+                spent = time.monotonic() - begun
+                self._pool.discover(domain, avoid, refetch_as, done, urgency, spent=spent)
             else:
-                self._jobs.submit({**job, "record": found.hex()}, done)
+                self._pool.discover(domain, avoid, refetch_as, done, urgency, record=found)
 
         self._probe.absent(name, probed)
+
+    def dane(self, domain: Domain, port: int, done: Callable[[DaneFacts | OwnFault], None]) -> None:
+        self._pool.dane(domain, port, done)
+
+    def tlsrpt(self, domain: Domain, done: Callable[[str | OwnFault | None], None]) -> None:
+        self._pool.tlsrpt(domain, done)
+
+    def resolver(self, done: Callable[[ResolverFacts | OwnFault], None]) -> None:
+        self._pool.resolver(done)

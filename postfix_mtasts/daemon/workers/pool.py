@@ -1,8 +1,8 @@
 """Blocking work done in worker processes: starting them, talking to them, outliving them.
 
-`submit` hands a job over and calls back on the loop with what it ended in,
-always, once: an answer, the worker's death, or a deadline of our own when the
-worker says nothing. A worker that dies is started again.
+The Pool is a Resolver: it hands a job over and calls back on the loop with
+what it ended in, always, once: an answer, or a fault of our own when the
+worker dies or says nothing. A worker that dies is started again.
 
 A fetch is two milliseconds of one interpreter, so where there are several
 processors two workers share the fetches.
@@ -17,16 +17,31 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from ...config.settings import Settings
+from ...core.dane import DaneFacts
+from ...core.names import Domain
+from ...core.outcome import Cause, Outcome, OwnFault
+from ...core.ports import ResolverFacts, Urgency
 from ...core.quoting import KV
+from .wire import (
+    Answer,
+    Dane,
+    Discover,
+    Job,
+    JudgeResolver,
+    Tlsrpt,
+    TlsrptRecord,
+    answer_from_json,
+    counts_from_json,
+    job_to_json,
+)
 
 log = logging.getLogger(__name__)
 
-Answer = dict[str, Any]
-Done = Callable[[Answer], None]
+Done = Callable[[Any], None]
 
 WORKERS = 2  # processes, where there are as many processors
 SHARED_FROM = 64  # fetch.parallel; fewer are kept in one process, where the one that ran longest makes room
@@ -34,14 +49,8 @@ RESTART_DELAY = 1.0  # seconds between two starts
 LINE_LIMIT = 4 << 20  # bytes of one answer: a policy of 64 KiB, escaped, many times over
 
 
-class JobRunner(Protocol):
-    """What the keepers need of Jobs."""
-
-    def submit(self, job: Answer, done: Done) -> None: ...
-
-
-class Jobs:
-    """The door to the worker processes; lives on the event loop."""
+class Pool:
+    """The way to the worker processes; lives on the event loop."""
 
     def __init__(self, settings: Settings, count_dns: Callable[[str, str, int], None]) -> None:
         self._count_dns = count_dns
@@ -84,13 +93,40 @@ class Jobs:
         for worker in self._workers:
             worker.kill()
 
-    def submit(self, job: Answer, done: Done) -> None:
-        """Run *job* (see workers.wire); *done* is called on the loop, later, with its answer."""
+    def discover(
+        self,
+        domain: Domain,
+        avoid: Sequence[str],
+        refetch_as: str | None,
+        done: Callable[[Outcome | OwnFault], None],
+        urgency: Urgency = Urgency.LOOKUP,
+        *,
+        record: bytes | None = None,
+        spent: float = 0.0,
+    ) -> None:
+        """As Resolver has it; *record* and *spent* are what the probe heard, or how long it waited in vain."""
+        self._submit(Discover(domain, tuple(avoid), refetch_as, urgency, record, spent), done)
+
+    def dane(self, domain: Domain, port: int, done: Callable[[DaneFacts | OwnFault], None]) -> None:
+        self._submit(Dane(domain, port), done)
+
+    def tlsrpt(self, domain: Domain, done: Callable[[str | OwnFault | None], None]) -> None:
+        def told(answer: TlsrptRecord | OwnFault) -> None:
+            done(answer.text if isinstance(answer, TlsrptRecord) else answer)
+
+        self._submit(Tlsrpt(domain), told)
+
+    def resolver(self, done: Callable[[ResolverFacts | OwnFault], None]) -> None:
+        self._submit(JudgeResolver(), done)
+
+    def _submit(self, job: Job, done: Done) -> None:
+        """Run *job*; *done* is called on the loop, later, with an answer of its kind (wire.answer_from_json)."""
         self._numbers += 1
         if not self._workers:
             self.start()
         if not self._workers:
-            asyncio.get_running_loop().call_soon(done, {"died": "no worker process could be started"})
+            fault = OwnFault(Cause.NO_WORKER, "no worker process could be started")
+            asyncio.get_running_loop().call_soon(done, fault)
             return
         min(self._workers, key=_Worker.load).send(self._numbers, job, done, self._deadline)
 
@@ -105,10 +141,10 @@ class _Worker(asyncio.Protocol):
     """One worker process and the socket to it."""
 
     def __init__(
-        self, first_line: Answer, count_dns: Callable[[str, str, int], None], gone: Callable[[_Worker], None]
+        self, first_line: dict[str, Any], count_dns: Callable[[str, str, int], None], gone: Callable[[_Worker], None]
     ) -> None:
         self._count_dns, self._gone = count_dns, gone
-        self._jobs: dict[int, tuple[Done, asyncio.TimerHandle]] = {}
+        self._jobs: dict[int, tuple[Job, Done, asyncio.TimerHandle]] = {}
         self._buffer = bytearray()
         self._retired = False
         ours, theirs = socket.socketpair()
@@ -136,10 +172,10 @@ class _Worker(asyncio.Protocol):
         """How many jobs it has."""
         return len(self._jobs)
 
-    def send(self, number: int, job: Answer, done: Done, deadline: float) -> None:
+    def send(self, number: int, job: Job, done: Done, deadline: float) -> None:
         timer = asyncio.get_running_loop().call_later(deadline, self._overdue, number)
-        self._jobs[number] = done, timer
-        line = json.dumps({"n": number, **job}).encode() + b"\n"
+        self._jobs[number] = job, done, timer
+        line = json.dumps(job_to_json(number, job)).encode() + b"\n"
         if self._transport is None:
             self._unsent.append(line)
         else:
@@ -157,16 +193,15 @@ class _Worker(asyncio.Protocol):
         for line in lines:
             self._take(json.loads(line))
 
-    def _take(self, answer: Answer) -> None:
-        for rdtype, result, number in answer.get("counts", ()):
+    def _take(self, line: dict[str, Any]) -> None:
+        for rdtype, result, number in counts_from_json(line):
             self._count_dns(rdtype, result, number)
-        if "n" in answer:
-            self._finish(answer["n"], answer)
+        numbered = line.get("n")
+        if isinstance(numbered, int) and numbered in self._jobs:
+            self._finish(numbered, answer_from_json(self._jobs[numbered][0], line))
 
     def _finish(self, number: int, answer: Answer) -> None:
-        done, timer = self._jobs.pop(number, (None, None))
-        if done is None or timer is None:
-            return
+        _, done, timer = self._jobs.pop(number)
         timer.cancel()
         done(answer)
         if self._retired and not self._jobs:
@@ -174,12 +209,12 @@ class _Worker(asyncio.Protocol):
 
     def _overdue(self, number: int) -> None:
         log.error("job-overdue %s", KV(number=number))
-        self._finish(number, {"died": "the worker process did not answer in time"})
+        self._finish(number, OwnFault(Cause.NO_WORKER, "the worker process did not answer in time"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.kill()
         for number in list(self._jobs):
-            self._finish(number, {"died": "the worker process ended"})
+            self._finish(number, OwnFault(Cause.DIED, "the worker process ended"))
         self._gone(self)
 
     def retire(self) -> None:

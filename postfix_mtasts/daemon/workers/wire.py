@@ -1,95 +1,191 @@
 """What the daemon and its worker processes say to each other: one JSON object a line.
 
-    job     {"n": 7, "job": "discover", "domain": D, "avoid": [id, ...], "refetch_as": id or null}
-            and, where the daemon's probe asked first, "record": the answer in hex, or "spent": seconds
+    job     {"n": 7, "job": "discover", "domain": D, "avoid": [id, ...], "refetch_as": id or null,
+             "urgency": "lookup", "record": the probe's answer in hex or null, "spent": seconds it waited}
             {"n": 8, "job": "dane", "domain": D, "port": 25}
     answer  {"n": 7, "found": {...}} and so on, one of the outcomes' names
             {"n": 8, "dane": {...}}
-            {"n": 9, "bug": "TypeError at discovery.py:40: ..."}
+            {"n": 9, "fault": {"cause": "bug", "reason": "TypeError at discovery.py:40: ..."}}
     counts  {"counts": [["TXT", "noerror", 3], ...]}: DNS queries since the last line
 
-The worker parses hostile bytes, so the daemon takes nothing from it unread:
-a policy comes as text and is parsed again here, in microseconds.
+Nothing outside this folder knows any of it. The worker parses hostile bytes,
+so the daemon takes nothing from it unread: a policy comes as text and is
+parsed again here, in microseconds.
 """
 
 from __future__ import annotations
 
-import logging
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 from ...core.dane import DaneFacts, DaneStatus, HostFacts
-from ...core.outcome import Absent, DnsFailed, Failed, Found, Outcome, ResultType, Stage, Unchanged
+from ...core.names import Domain, parse_domain
+from ...core.outcome import Absent, Cause, DnsFailed, Failed, Found, Outcome, OwnFault, ResultType, Stage, Unchanged
 from ...core.policy import parse_policy
-from ...core.quoting import KV
+from ...core.ports import ResolverFacts, Urgency
 from ...errors import InputError
-from ..counters import Counts
-
-log = logging.getLogger(__name__)
 
 
-def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
-    match outcome:
-        case Found():
+@dataclass(frozen=True, slots=True)
+class Discover:
+    """Find a domain's policy."""
+
+    domain: Domain
+    avoid: tuple[str, ...] = ()
+    refetch_as: str | None = None
+    urgency: Urgency = Urgency.LOOKUP
+    record: bytes | None = None  # the DNS answer with the record, where the probe heard one
+    spent: float = 0.0  # seconds that the probe waited in vain
+
+
+@dataclass(frozen=True, slots=True)
+class Dane:
+    """Read what DNS says of DANE for a domain's mail hosts."""
+
+    domain: Domain
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tlsrpt:
+    """Read the record by which a domain asks for reports."""
+
+    domain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResolver:
+    """Find out what the resolvers are worth for DANE."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsrptRecord:
+    """The record by which a domain asks for reports, if it does."""
+
+    text: str | None
+
+
+Job: TypeAlias = Discover | Dane | Tlsrpt | JudgeResolver
+Answer: TypeAlias = Outcome | DaneFacts | TlsrptRecord | ResolverFacts | OwnFault
+Counted: TypeAlias = tuple[str, str, int]  # type and result of DNS queries, and how many there were
+
+_ANSWERS: dict[type[Job], tuple[type, ...]] = {
+    Discover: (Found, Unchanged, Absent, Failed, DnsFailed),
+    Dane: (DaneFacts,),
+    Tlsrpt: (TlsrptRecord,),
+    JudgeResolver: (ResolverFacts,),
+}
+UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, RecursionError, InputError)
+
+
+def job_to_json(number: int, job: Job) -> dict[str, Any]:
+    match job:
+        case Discover():
+            record = job.record.hex() if job.record is not None else None
             return {
-                "found": {
-                    "record_id": outcome.record_id,
-                    "text": outcome.policy.text,
-                    "fetched_at": outcome.fetched_at,
-                }
+                "n": number,
+                "job": "discover",
+                "domain": job.domain,
+                "avoid": job.avoid,
+                "refetch_as": job.refetch_as,
+                "urgency": job.urgency.value,
+                "record": record,
+                "spent": job.spent,
             }
+        case Dane():
+            return {"n": number, "job": "dane", "domain": job.domain, "port": job.port}
+        case Tlsrpt():
+            return {"n": number, "job": "tlsrpt", "domain": job.domain}
+        case JudgeResolver():
+            return {"n": number, "job": "resolver"}
+
+
+def job_from_json(line: dict[str, Any]) -> Job:
+    """Read what job_to_json wrote; the daemon is believed."""
+    match line["job"]:
+        case "discover":
+            record = bytes.fromhex(line["record"]) if line["record"] is not None else None
+            return Discover(
+                parse_domain(line["domain"]),
+                tuple(line["avoid"]),
+                line["refetch_as"],
+                Urgency(line["urgency"]),
+                record,
+                line["spent"],
+            )
+        case "dane":
+            return Dane(parse_domain(line["domain"]), line["port"])
+        case "tlsrpt":
+            return Tlsrpt(parse_domain(line["domain"]))
+        case _:
+            return JudgeResolver()
+
+
+def answer_to_json(answer: Answer) -> dict[str, Any]:
+    match answer:
+        case Found():
+            text, fetched_at = answer.policy.text, answer.fetched_at
+            return {"found": {"record_id": answer.record_id, "text": text, "fetched_at": fetched_at}}
         case Unchanged():
-            return {"unchanged": asdict(outcome)}
+            return {"unchanged": asdict(answer)}
         case Absent():
-            return {"absent": asdict(outcome)}
+            return {"absent": asdict(answer)}
         case Failed():
-            return {"failed": asdict(outcome)}
+            return {"failed": asdict(answer)}
         case DnsFailed():
-            return {"dnsfailed": asdict(outcome)}
+            return {"dnsfailed": asdict(answer)}
+        case DaneFacts():
+            return {"dane": asdict(answer)}
+        case TlsrptRecord():
+            return {"tlsrpt": answer.text}
+        case ResolverFacts():
+            return {"resolver": asdict(answer)}
+        case OwnFault():
+            return {"fault": {"cause": answer.cause.value, "reason": answer.reason}}
 
 
-def outcome_from_json(answer: dict[str, Any]) -> Outcome:
-    """Raises: KeyError, TypeError, ValueError or InputError where the worker is not to be believed."""
-    if (found := answer.get("found")) is not None:
+def answer_from_json(job: Job, line: dict[str, Any]) -> Answer:
+    """What the worker said to *job*; a bug of ours where that cannot be read. Never raises."""
+    try:
+        answer = _read_answer(line)
+        if isinstance(answer, (OwnFault, *_ANSWERS[type(job)])):
+            return answer
+        problem = f"{type(answer).__name__} to a {type(job).__name__}"
+    except UNREADABLE as error:
+        problem = f"{type(error).__name__}: {error}"
+    return OwnFault(Cause.BUG, f"unreadable answer of the worker process: {problem}")
+
+
+def counts_from_json(line: dict[str, Any]) -> list[Counted]:
+    """The DNS queries that a line tells of; none where it cannot be read. Never raises."""
+    try:
+        return [(str(rdtype), str(result), int(number)) for rdtype, result, number in line.get("counts", ())]
+    except UNREADABLE:
+        return []
+
+
+def _read_answer(line: dict[str, Any]) -> Answer:
+    """Raises: one of UNREADABLE where the worker is not to be believed."""
+    if (found := line.get("found")) is not None:
         return Found(str(found["record_id"]), parse_policy(str(found["text"]).encode()), float(found["fetched_at"]))
-    if (absent := answer.get("absent")) is not None:
+    if (absent := line.get("absent")) is not None:
         return Absent(str(absent["reason"]), float(absent["ttl"]))
-    if (failed := answer.get("failed")) is not None:
-        return Failed(
-            str(failed["record_id"]), Stage(failed["stage"]), ResultType(failed["result_type"]), str(failed["reason"])
-        )
-    if (unchanged := answer.get("unchanged")) is not None:
+    if (failed := line.get("failed")) is not None:
+        stage, result_type = Stage(failed["stage"]), ResultType(failed["result_type"])
+        return Failed(str(failed["record_id"]), stage, result_type, str(failed["reason"]))
+    if (unchanged := line.get("unchanged")) is not None:
         return Unchanged(str(unchanged["record_id"]))
-    return DnsFailed(str(answer["dnsfailed"]["reason"]))
-
-
-def read_outcome(answer: dict[str, Any], domain: str, known_id: str, counts: Counts) -> Outcome:
-    """What the worker said; its death, and a bug of ours, count as a failed fetch of *known_id*."""
-    if (died := answer.get("died")) is not None:
-        return Failed(known_id, Stage.HTTP, ResultType.FETCH_ERROR, died)
-    if isinstance(probed := answer.get("probed"), Absent):  # found by the daemon itself: nothing to read
-        return probed
-    try:
-        if "bug" not in answer:
-            return outcome_from_json(answer)
-        reason = str(answer["bug"])
-    except (KeyError, TypeError, ValueError, InputError) as error:
-        reason = f"unreadable answer of the worker process: {type(error).__name__}: {error}"
-    counts.errors += 1
-    log.error("internal-error %s", KV(domain=domain, reason=reason))
-    return Failed(known_id, Stage.HTTP, ResultType.FETCH_ERROR, f"internal error: {reason}")
-
-
-def dane_to_json(facts: DaneFacts) -> dict[str, Any]:
-    return {"dane": asdict(facts)}
-
-
-def dane_from_json(answer: dict[str, Any]) -> DaneFacts:
-    """Where the worker is not to be believed, or died, nothing is known."""
-    try:
-        facts = answer["dane"]
+    if (dns_failed := line.get("dnsfailed")) is not None:
+        return DnsFailed(str(dns_failed["reason"]))
+    if (facts := line.get("dane")) is not None:
         hosts = tuple(HostFacts(str(h["name"]), DaneStatus(h["state"]), str(h["detail"])) for h in facts["hosts"])
-        return DaneFacts(DaneStatus(facts["mx"]), str(facts["detail"]), hosts, float(facts["ttl"]))
-    except (KeyError, TypeError, ValueError):
-        reason = answer.get("died") or answer.get("bug") or "unreadable answer of the worker process"
-        return DaneFacts(DaneStatus.UNKNOWN, str(reason), (), 0.0)
+        return DaneFacts(
+            DaneStatus(facts["mx"]), str(facts["detail"]), hosts, float(facts["ttl"]), bool(facts["complete"])
+        )
+    if (resolver := line.get("resolver")) is not None:
+        servers = tuple(str(server) for server in resolver["servers"])
+        return ResolverFacts(servers, bool(resolver["answered"]), bool(resolver["secure"]))
+    if (fault := line.get("fault")) is not None:
+        return OwnFault(Cause(fault["cause"]), str(fault["reason"]))
+    record = line["tlsrpt"]
+    return TlsrptRecord(None if record is None else str(record))

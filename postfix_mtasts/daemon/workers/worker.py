@@ -28,14 +28,14 @@ from ...adapters.dns.client import DnsClient
 from ...adapters.https.fetch import HttpsPolicyHosts, Transfer
 from ...core import tlsrpt
 from ...core.dnsdata import DnsAnswer
-from ...core.names import parse_domain
-from ...core.outcome import ResultType, Stage
-from ...core.ports import Sources
+from ...core.names import Domain
+from ...core.outcome import Cause, Outcome, OwnFault, ResultType, Stage
+from ...core.ports import ResolverFacts, Sources
 from ...errors import DnsError, FetchError
 from ...resolving import dane
 from ...resolving.discovery import discover, record_name
 from .threads import Crew
-from .wire import dane_to_json, outcome_to_json
+from .wire import Answer, Dane, Discover, Job, JudgeResolver, Tlsrpt, TlsrptRecord, answer_to_json, job_from_json
 
 PATIENCE = 10.0  # seconds that any fetch may run before one that waits may take its place
 WAITING_THREADS = 256  # beyond fetch.parallel: jobs that ask DNS, or wait for a place
@@ -116,25 +116,20 @@ class Worker:
             allow_private_addresses=settings["allow_private_addresses"],
         )
         self._crew = Crew("job", settings["parallel"] + WAITING_THREADS)
-        self._jobs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "discover": self._discover,
-            "dane": self._dane,
-            "resolver": self._resolver,
-            "tlsrpt": self._tlsrpt,
-        }
 
-    def take(self, job: dict[str, Any]) -> None:
-        self._crew.submit(lambda: self._run(job))
+    def take(self, number: int, job: Job) -> None:
+        self._crew.submit(lambda: self._run(number, job))
 
-    def _run(self, job: dict[str, Any]) -> None:
+    def _run(self, number: int, job: Job) -> None:
         try:
-            answer = self._jobs[job["job"]](job)
+            answer = self._answer(job)
         except Exception as error:  # noqa: BLE001 -- a bug of ours must cost one lookup, not the process
             place = traceback.extract_tb(error.__traceback__)[-1]
-            answer = {"bug": f"{type(error).__name__} at {os.path.basename(place.filename)}:{place.lineno}: {error}"}
+            where = f"{os.path.basename(place.filename)}:{place.lineno}"
+            answer = OwnFault(Cause.BUG, f"{type(error).__name__} at {where}: {error}")
         with self._counting:
             counts, self._counts = self._counts, Counter()
-        lines = json.dumps({"n": job["n"], **answer}) + "\n"
+        lines = json.dumps({"n": number, **answer_to_json(answer)}) + "\n"
         if counts:
             lines += json.dumps({"counts": [[*key, n] for key, n in counts.items()]}) + "\n"
         with self._writing:
@@ -144,35 +139,39 @@ class Worker:
         with self._counting:
             self._counts[rdtype, result] += 1
 
-    def _discover(self, job: dict[str, Any]) -> dict[str, Any]:
-        domain = parse_domain(job["domain"])
+    def _answer(self, job: Job) -> Answer:
+        match job:
+            case Discover():
+                return self._discover(job)
+            case Dane():
+                return dane.facts(job.domain, job.port, self._sources.dns)
+            case Tlsrpt():
+                return self._tlsrpt(job.domain)
+            case JudgeResolver():
+                return self._judge_resolver()
+
+    def _discover(self, job: Discover) -> Outcome:
         answer = None
-        if (record := job.get("record")) is not None:
-            answer = self._dns.txt_from_wire(record_name(domain), bytes.fromhex(record))
+        if job.record is not None:
+            answer = self._dns.txt_from_wire(record_name(job.domain), job.record)
 
         def txt(name: str) -> DnsAnswer[bytes]:
-            return answer if answer is not None else self._dns.txt(name, job.get("spent", 0.0))
+            return answer if answer is not None else self._dns.txt(name, job.spent)
 
         sources = replace(self._sources, dns=_Begun(self._dns, txt))
-        return outcome_to_json(discover(domain, sources, avoid=job["avoid"], refetch_as=job["refetch_as"]))
+        return discover(job.domain, sources, avoid=job.avoid, refetch_as=job.refetch_as)
 
-    def _resolver(self, job: dict[str, Any]) -> dict[str, Any]:
-        """What a site at level dane has to know of its resolver."""
+    def _judge_resolver(self) -> ResolverFacts:
         try:
-            secure = self._dns.root_dnskey_secure()
+            return ResolverFacts(self._dns.servers, True, self._dns.root_dnskey_secure())
         except DnsError:
-            secure = False
-        return {"resolver": {"secure": secure, "servers": list(self._dns.servers)}}
+            return ResolverFacts(self._dns.servers, False, False)
 
-    def _tlsrpt(self, job: dict[str, Any]) -> dict[str, Any]:
-        """The record by which a domain asks for reports, if it does."""
+    def _tlsrpt(self, domain: Domain) -> TlsrptRecord:
         try:
-            return {"tlsrpt": tlsrpt.select_record(self._dns.txt(f"_smtp._tls.{job['domain']}").records)}
+            return TlsrptRecord(tlsrpt.select_record(self._dns.txt(f"_smtp._tls.{domain}").records))
         except DnsError:
-            return {"tlsrpt": None}
-
-    def _dane(self, job: dict[str, Any]) -> dict[str, Any]:
-        return dane_to_json(dane.facts(parse_domain(job["domain"]), job["port"], self._sources.dns))
+            return TlsrptRecord(None)
 
 
 def main(fd: int) -> None:
@@ -185,7 +184,8 @@ def main(fd: int) -> None:
     with sock.makefile("rb") as lines:
         worker = Worker(sock, json.loads(lines.readline()))
         for line in lines:
-            worker.take(json.loads(line))
+            order = json.loads(line)
+            worker.take(order["n"], job_from_json(order))
     os._exit(0)  # threads that still wait for a network have nobody to answer
 
 

@@ -58,7 +58,7 @@ async def test_an_imported_policy_serves_once_it_is_stored(world: World) -> None
     world.store.waiting.pop().set_result(None)
     assert await importing == ["taken"]
     assert [verdict.kind for verdict in lookup] == ["secure"]
-    assert world.jobs.count == 0, "the network was not asked"
+    assert world.resolver.count == 0, "the network was not asked"
 
 
 @in_loop
@@ -67,7 +67,7 @@ async def test_an_import_waits_for_a_fetch_under_way(world: World) -> None:
     lookup = world.ask()
     importing = asyncio.create_task(results(Operations(world.keeper, world.counts), ROW, ROW))
     await world.settle()
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     assert await importing == ["kept", "kept"]
     assert len(lookup) == 1
     assert world.store.entries[D].fetched_at == world.keeper.held[D].entry.fetched_at == NOW
@@ -99,7 +99,7 @@ async def test_an_imported_policy_has_its_record_read_soon(world: World) -> None
     """As old as the fetch is the last reading of the record."""
     await results(Operations(world.keeper, world.counts), ROW | {"fetched_at": NOW - 3_600})
     world.ask()
-    assert world.jobs.count == 1
+    assert world.resolver.count == 1
 
 
 RUNNING = Running("/var/lib/postfix-mtasts", ["inet:127.0.0.1:8462"], None, 3, 1, 90.0, ["it is late"])
@@ -162,7 +162,7 @@ async def test_status_names_the_failing_that_need_most(world: World) -> None:
     fail(world, "invalid.example", 1, "sts-policy-invalid")
     for domain, answer in (("none.example", failed(reason="refused")), ("dns.example", DNS_FAILED)):
         world.ask(domain)
-        world.jobs.answer(answer)
+        world.resolver.answer(answer)
     webpki, *others = (await overview(world))["failures"]
     assert (webpki["kind"], webpki["domains"]) == ("sts-webpki-invalid", 152)
     assert [each["domain"] for each in webpki["worst"]] == [
@@ -190,7 +190,7 @@ async def test_status_names_the_failing_that_need_most(world: World) -> None:
 async def test_status_forgets_failures_of_the_day_before(world: World) -> None:
     """A domain that nobody asks for any more is no news."""
     world.ask()
-    world.jobs.answer(failed())
+    world.resolver.answer(failed())
     await world.settle(DAY - 1)
     assert len((await overview(world))["failures"]) == 1
     await world.settle(1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from postfix_mtasts.core.dane import DaneFacts
+from postfix_mtasts.core.outcome import OwnFault
 from postfix_mtasts.daemon.policies.dane import port_number
 from tests.support.fakes.entries import DAY, entry
-from tests.support.fakes.keeping import D, World, dane, in_loop
+from tests.support.fakes.keeping import BUG, DIED, D, World, dane, in_loop
 
 
 @pytest.fixture
@@ -21,14 +23,14 @@ def world() -> World:
 async def test_fresh_stale_gone(world: World) -> None:
     """A status serves for its TTL, for up to a day while it is read again, and then the lookup waits."""
     world.ask(dane=True)
-    world.jobs.answer(dane("usable", ttl=300))
+    world.resolver.answer(dane("usable", ttl=300))
     world.clock.advance(299)
     assert [(v.kind, v.lasts) for v in world.ask(dane=True)] == [("dane-only", 1.0)]
-    assert world.jobs.count == 1
+    assert world.resolver.count == 1
     world.clock.advance(1)
     assert [(v.kind, v.lasts) for v in world.ask(dane=True) + world.ask(dane=True)] == [("dane-only", 0.0)] * 2
-    assert world.jobs.count == 2
-    world.jobs.answer(dane("usable", ttl=300))
+    assert world.resolver.count == 2
+    world.resolver.answer(dane("usable", ttl=300))
     world.clock.advance(DAY - 1)
     assert [v.kind for v in world.ask(dane=True)] == ["dane-only"]
     world.clock.advance(1)
@@ -39,30 +41,30 @@ async def test_fresh_stale_gone(world: World) -> None:
 async def test_unknown_is_temp_for_thirty_seconds(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """A status that cannot be had is TEMP, said as a warning, kept for 30 s, and then read again."""
     world.ask(dane=True)
-    world.jobs.answer(dane("unknown"))
+    world.resolver.answer(dane("unknown"))
     assert "temp domain=example.com" in caplog.text
     world.clock.advance(29)
     assert world.kinds(dane=True) == ["temp"]
     world.clock.advance(1)
     told = world.ask(dane=True)
     assert told == []
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     assert [v.kind for v in told] == ["dane-only"]
 
 
-@pytest.mark.parametrize("answer", [dane("unknown"), {"died": "x"}, {"bug": "x"}, {"dane": {"mx": "?"}}, {}])
+@pytest.mark.parametrize("answer", [dane("unknown"), DIED, BUG])
 @in_loop
-async def test_what_an_earlier_answer_said(world: World, answer: dict[str, object]) -> None:
+async def test_what_an_earlier_answer_said(world: World, answer: DaneFacts | OwnFault) -> None:
     """Where DNS does not answer, an earlier answer counts for a day; then it is TEMP."""
     world.ask(dane=True)
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     world.clock.advance(DAY - 1)
     told = world.ask(dane=True)
-    world.jobs.answer(answer)
+    world.resolver.answer(answer)
     assert [v.kind for v in told] == ["dane-only"]
     world.clock.advance(1)
     told = world.ask(dane=True)
-    world.jobs.answer(answer)
+    world.resolver.answer(answer)
     assert [v.kind for v in told] == ["temp"]
 
 
@@ -73,9 +75,9 @@ async def test_a_slow_reading(world: World) -> None:
     await world.settle(15)
     assert [v.kind for v in told] == ["temp"]
     assert world.kinds(dane=True) == ["temp"]
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     assert world.kinds(dane=True) == ["dane-only"]
-    assert world.jobs.count == 1
+    assert world.resolver.count == 1
 
 
 @in_loop
@@ -84,10 +86,10 @@ async def test_policy_and_status_share_one_wait(world: World, caplog: pytest.Log
     world.keeper.forget(D)
     told = world.ask(dane=True)
     await world.settle(14)
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle()
     assert told == []
-    assert [job["job"] for job, _ in world.jobs.open] == ["dane"]
+    assert [question.method for question, _ in world.resolver.open] == ["dane"]
     await world.settle(1)
     assert [v.kind for v in told] == ["temp"]
     assert "temp domain=example.com" in caplog.text
@@ -97,12 +99,12 @@ async def test_policy_and_status_share_one_wait(world: World, caplog: pytest.Log
 async def test_a_change_empties_the_frames(world: World) -> None:
     """A status read again with another result is told at once; the same result leaves the frames alone."""
     world.ask(dane=True)
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     for status, left in (("usable", 1), ("unusable", 0)):
         world.clock.advance(300)
         world.ask(dane=True)
         world.frames.ready[b"x"] = b"", [0]
-        world.jobs.answer(dane(status))
+        world.resolver.answer(dane(status))
         assert len(world.frames.ready) == left
     assert world.kinds(dane=True) == ["secure"]
 
@@ -112,7 +114,7 @@ async def test_each_port_has_its_own_status(world: World) -> None:
     """TLSA is asked at the port of the key, by number or name."""
     for port in ("25", "587", "submission"):
         world.ask(dane=True, port=port)
-    assert [job["port"] for job, _ in world.jobs.open] == [25, 587]
+    assert [question.port for question, _ in world.resolver.open] == [25, 587]
 
 
 def test_an_unknown_service() -> None:
@@ -124,11 +126,11 @@ def test_an_unknown_service() -> None:
 async def test_another_resolver(world: World) -> None:
     """After a reload to other dns.servers no status of the old ones counts, a day-old answer neither."""
     world.ask(dane=True)
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     world.keeper.dane.clear()
     told = world.ask(dane=True)
     assert told == []
-    world.jobs.answer(dane("unknown"))
+    world.resolver.answer(dane("unknown"))
     assert [v.kind for v in told] == ["temp"]
 
 
@@ -136,12 +138,12 @@ async def test_another_resolver(world: World) -> None:
 async def test_forget(world: World) -> None:
     """A forgotten status is read again, and a reading under way counts for nothing."""
     world.ask(dane=True)
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     world.clock.advance(300)
     world.ask(dane=True)
     world.keeper.forget(D)
     world.hold(entry(max_age=100 * DAY))
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     assert world.ask(dane=True) == []
     assert world.keeper.dane.reading(D) is None
 

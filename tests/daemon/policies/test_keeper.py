@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from postfix_mtasts.config.settings import CacheSettings, LookupSettings, RefreshSettings, Settings
-from postfix_mtasts.daemon.policies.keeper import COMMIT_WAIT
+from postfix_mtasts.core.outcome import Cause, Outcome, OwnFault, Unchanged
+from postfix_mtasts.daemon.policies.keeper import COMMIT_WAIT, OWN_FAULT_LASTS
+from postfix_mtasts.daemon.policies.schedule import OWN_FAULT_PAUSE
 from postfix_mtasts.errors import StoreError
 from tests.support.fakes.entries import DAY, NOW, entry
-from tests.support.fakes.keeping import DNS_FAILED, UNCHANGED, D, Job, World, absent, dane, failed, in_loop
+from tests.support.fakes.keeping import BUG, DIED, DNS_FAILED, UNCHANGED, D, World, absent, dane, failed, in_loop
 
 WAIT, FAILURE_TTL, RECHECK = 15.0, 300.0, 300.0  # seconds: the defaults
 
@@ -26,26 +28,25 @@ def lookup_settings(**changes: object) -> Settings:
 
 # -- the answer table ---------------------------------------------------------
 
-ANSWERS: list[tuple[str, Job, str]] = [
+ANSWERS: list[tuple[str, Outcome | OwnFault, str]] = [
     ("no record", absent(), "notfound"),
     ("a failed fetch with nothing cached", failed(), "notfound"),
     ("a DNS failure, skipped", DNS_FAILED, "notfound"),
-    ("an error of our own in the worker", {"bug": "TypeError at x.py:1"}, "notfound"),
-    ("a dead worker", {"died": "the worker process ended"}, "notfound"),
-    ("an answer that cannot be read", {"nonsense": 1}, "notfound"),
-    ("a policy that cannot be read", {"found": {"record_id": "1", "text": "x", "fetched_at": 0}}, "notfound"),
+    ("an error of our own in the worker", BUG, "notfound"),
+    ("a worker that died", DIED, "temp"),
+    ("too much to do", OwnFault(Cause.OVERLOAD, "others were before it"), "temp"),
 ]
 
 
 @pytest.mark.parametrize(("title", "answer", "kind"), ANSWERS, ids=[case[0] for case in ANSWERS])
 @in_loop
-async def test_no_policy(world: World, title: str, answer: Job, kind: str) -> None:
+async def test_no_policy(world: World, title: str, answer: Outcome | OwnFault, kind: str) -> None:
     """Whatever comes of a first lookup is told to all who wait, and repeated without another query."""
     waiting = [world.ask(), world.ask()]
-    world.jobs.answer(answer)
+    world.resolver.answer(answer)
     assert [[v.kind for v in told] for told in waiting] == [[kind], [kind]]
     assert world.kinds() == [kind]
-    assert world.jobs.count == 1
+    assert world.resolver.count == 1
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("enforce", "secure"), ("testing", "notfound"), ("none", "notfound")])
@@ -53,28 +54,56 @@ async def test_no_policy(world: World, title: str, answer: Job, kind: str) -> No
 async def test_a_policy(world: World, mode: str, kind: str) -> None:
     """Only an enforced policy is told to Postfix."""
     told = world.ask()
-    world.jobs.answer(world.found(mode=mode))
+    world.resolver.answer(world.found(mode=mode))
     await world.settle()
     assert [v.kind for v in told] == [kind]
     assert world.kinds() == [kind]
 
 
-OWN = [("a bug", {"bug": "x"}, 1), ("nonsense", {"what": 1}, 1), ("a dead worker is none", {"died": "x"}, 0)]
+OWN = [("a bug", BUG, 1), ("a dead worker is none", DIED, 0)]
 
 
 @pytest.mark.parametrize(("title", "answer", "errors"), OWN, ids=[case[0] for case in OWN])
 @in_loop
 async def test_errors_of_our_own(
-    world: World, title: str, answer: Job, errors: int, caplog: pytest.LogCaptureFixture
+    world: World, title: str, answer: Outcome | OwnFault, errors: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error of our own is counted and logged as an error, and a cached policy goes on."""
     world.hold(entry())
     world.clock.advance(RECHECK)
     world.ask()
-    world.jobs.answer(answer)
+    world.resolver.answer(answer)
     assert world.kinds() == ["secure"]
     assert world.counts.errors == errors
     assert caplog.text.count("internal-error") == errors
+
+
+@in_loop
+async def test_a_failure_of_our_own_is_not_the_domains(world: World) -> None:
+    """TEMP for a moment, then the work begins anew; nothing is remembered, counted or reported against the domain."""
+    reported: list[object] = []
+    world.keeper.report = lambda *failure: reported.append(failure)
+    world.ask()
+    world.resolver.answer(DIED)
+    assert world.kinds() == ["temp"]
+    world.clock.advance(OWN_FAULT_LASTS)
+    told = world.ask()
+    await world.settle(WAIT)
+    assert [v.kind for v in told] == ["temp"]
+    assert (reported, world.counts.fetches) == ([], {})
+
+
+@in_loop
+async def test_a_refresh_that_we_failed_at_is_tried_again_soon(world: World) -> None:
+    """The domain is not in trouble, and its retry clock does not run."""
+    world.hold(entry())
+    world.keeper.due(D, lambda: None)
+    world.clock.advance(2 * DAY)
+    assert world.keeper.due(D, lambda: None)
+    world.resolver.answer(DIED)
+    assert world.keeper.held[D].trouble is None
+    assert world.notes[-1][0] == world.clock.since_boot + OWN_FAULT_PAUSE
+    assert world.pass_to_refresher()
 
 
 @pytest.mark.parametrize(("cached", "kind"), [(False, "notfound"), (True, "secure")])
@@ -90,12 +119,12 @@ async def test_an_error_while_an_outcome_is_taken_in(world: World, cached: bool,
         world.hold(entry())
         world.clock.advance(RECHECK)
     told = world.ask()
-    world.jobs.answer(failed("new"))
+    world.resolver.answer(failed("new"))
     assert [v.kind for v in told] == [kind]
     assert (world.counts.errors, world.keeper.flights) == (1, {})
 
 
-REMEMBERED: list[tuple[str, Job, Settings, float]] = [
+REMEMBERED: list[tuple[str, Outcome | OwnFault, Settings, float]] = [
     ("absence for the SOA minimum", absent(120), Settings(), 120),
     ("absence for a minute at least", absent(1), Settings(), 60),
     ("absence for negative_ttl at most", absent(DAY), Settings(), 600),
@@ -108,17 +137,17 @@ REMEMBERED: list[tuple[str, Job, Settings, float]] = [
 @pytest.mark.parametrize(("title", "answer", "settings", "lasts"), REMEMBERED, ids=[case[0] for case in REMEMBERED])
 @in_loop
 async def test_how_long_it_is_remembered(
-    world: World, title: str, answer: Job, settings: Settings, lasts: float
+    world: World, title: str, answer: Outcome | OwnFault, settings: Settings, lasts: float
 ) -> None:
     """A negative answer is repeated for its time, and then the network is asked again."""
     world.keeper.configure(settings)
     world.ask()
-    world.jobs.answer(answer)
+    world.resolver.answer(answer)
     world.clock.advance(lasts - 1)
     assert world.ask()[0].lasts == pytest.approx(1)
     world.clock.advance(1)
     assert world.ask() == []
-    assert world.jobs.count == 2
+    assert world.resolver.count == 2
 
 
 @in_loop
@@ -127,7 +156,7 @@ async def test_defer(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.keeper.configure(lookup_settings(on_dns_failure="defer"))
     for _ in range(3):
         told = world.ask()
-        world.jobs.answer(DNS_FAILED)
+        world.resolver.answer(DNS_FAILED)
         assert [v.kind for v in told] == ["temp"]
         assert world.kinds() == ["temp"]
         world.clock.advance(30)
@@ -148,13 +177,13 @@ async def test_late(world: World, caplog: pytest.LogCaptureFixture) -> None:
     assert [v.kind for v in first + second] == ["temp", "temp"]
     assert world.kinds() == ["temp"]
     assert "temp domain=example.com" in caplog.text
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle()
     assert world.kinds() == ["secure"]
-    assert (len(first), world.jobs.count) == (1, 1)
+    assert (len(first), world.resolver.count) == (1, 1)
 
 
-BEFORE: list[tuple[str, Job, str, float, str]] = [
+BEFORE: list[tuple[str, Outcome | OwnFault, str, float, str]] = [
     ("a failed fetch", failed(), "skip", FAILURE_TTL, "notfound"),
     ("a failed fetch nearly a day ago", failed(), "skip", DAY - WAIT - 1, "notfound"),
     ("a failed fetch over a day ago", failed(), "skip", DAY, "temp"),
@@ -166,11 +195,13 @@ BEFORE: list[tuple[str, Job, str, float, str]] = [
 
 @pytest.mark.parametrize(("title", "answer", "rule", "later", "kind"), BEFORE, ids=[case[0] for case in BEFORE])
 @in_loop
-async def test_late_again(world: World, title: str, answer: Job, rule: str, later: float, kind: str) -> None:
+async def test_late_again(
+    world: World, title: str, answer: Outcome | OwnFault, rule: str, later: float, kind: str
+) -> None:
     """A host that failed before must not hold mail up by hanging now (RFC 8461 section 3.3)."""
     world.keeper.configure(lookup_settings(on_dns_failure=rule))
     world.ask()
-    world.jobs.answer(answer)
+    world.resolver.answer(answer)
     world.clock.advance(later)
     told = world.ask()
     await world.settle(WAIT)
@@ -183,7 +214,7 @@ async def test_late_after_a_failure_that_ended_in_absence(world: World) -> None:
     """A domain that has no record any more has failed nothing."""
     for answer in (failed(), absent()):
         world.ask()
-        world.jobs.answer(answer)
+        world.resolver.answer(answer)
         world.clock.advance(600)
     told = world.ask()
     await world.settle(WAIT)
@@ -196,7 +227,7 @@ async def test_late_after_a_policy_that_ended_failing(world: World) -> None:
     world.hold(entry(max_age=400))
     world.clock.advance(RECHECK)
     world.ask()
-    world.jobs.answer(failed("new"))
+    world.resolver.answer(failed("new"))
     world.clock.advance(200)
     told = world.ask()
     assert told == []
@@ -227,7 +258,7 @@ async def test_a_key_asked_before_the_store_is_loaded(world: World) -> None:
     told = world.ask()
     await world.settle()
     assert [v.kind for v in told] == ["secure"]
-    assert world.jobs.count == 0
+    assert world.resolver.count == 0
 
 
 @in_loop
@@ -251,7 +282,7 @@ async def test_a_refresh_before_the_store_is_loaded(world: World) -> None:
     told = world.ask()
     await world.settle()
     assert [v.kind for v in told] == ["secure"]
-    assert world.jobs.answer(failed())["refetch_as"] == "20231114"
+    assert world.resolver.answer(failed()).refetch_as == "20231114"
     assert world.kinds() == ["secure"]
 
 
@@ -262,7 +293,7 @@ async def test_entries_loaded_while_a_flight_is_under_way(world: World) -> None:
     told = world.ask()
     await world.settle()
     world.keeper.take_stored([entry(fetched_at=NOW - 30 * DAY)])
-    world.jobs.answer(world.found(mx="new.example.com"))
+    world.resolver.answer(world.found(mx="new.example.com"))
     await world.settle()
     world.keeper.take_stored([entry()])
     assert told[0].policy is not None
@@ -275,7 +306,7 @@ async def test_stored_before_it_is_used(world: World) -> None:
     """Nobody is told of a policy before it is on the disk."""
     world.store.instant = False
     told = world.ask()
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle(1)
     assert (told, world.keeper.held) == ([], {})
     world.store.waiting.pop().set_result(None)
@@ -288,7 +319,7 @@ async def test_a_full_disk(world: World) -> None:
     """A policy that cannot be written serves from memory."""
     world.store.instant = False
     told = world.ask()
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     world.store.waiting.pop().set_exception(StoreError("no space left"))
     await world.settle()
     assert [v.kind for v in told] == ["secure"]
@@ -300,7 +331,7 @@ async def test_a_stuck_disk(world: World) -> None:
     """A write that hangs holds an answer up for COMMIT_WAIT, and changes nothing when it ends at last."""
     world.store.instant = False
     told = world.ask()
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle(COMMIT_WAIT - 1)
     assert told == []
     await world.settle(1)
@@ -321,18 +352,18 @@ async def test_single_flight(world: World) -> None:
     landed: list[str] = []
     lookups = [world.ask() for _ in range(40)]
     world.keeper.refresh(D, lambda: landed.append("operator"))
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle()
-    assert (world.jobs.count, landed) == (1, ["operator"])
+    assert (world.resolver.count, landed) == (1, ["operator"])
     assert all(v[0].kind == "secure" for v in lookups)
     world.clock.advance(DAY)
     world.ask()
     assert world.keeper.due(D, lambda: landed.append("refresher"))
     world.keeper.refresh(D, lambda: landed.append("operator"))
-    assert world.jobs.count == 2
-    world.jobs.answer(world.found("3"))
+    assert world.resolver.count == 2
+    world.resolver.answer(world.found("3"))
     await world.settle()
-    assert (world.jobs.count, landed) == (2, ["operator", "refresher", "operator"])
+    assert (world.resolver.count, landed) == (2, ["operator", "refresher", "operator"])
 
 
 @in_loop
@@ -344,11 +375,11 @@ async def test_a_refresh_that_meets_a_recheck(world: World) -> None:
     world.ask()
     world.keeper.refresh(D, lambda: landed.append("one"))
     world.keeper.refresh(D, lambda: landed.append("two"))
-    assert world.jobs.answer(UNCHANGED)["refetch_as"] is None
+    assert world.resolver.answer(UNCHANGED).refetch_as is None
     assert landed == []
-    assert world.jobs.answer(failed())["refetch_as"] == "20231114"
+    assert world.resolver.answer(failed()).refetch_as == "20231114"
     assert landed == ["one", "two"]
-    assert world.jobs.open == []
+    assert world.resolver.open == []
 
 
 @in_loop
@@ -367,11 +398,11 @@ async def test_who_waits_while_a_domain_is_forgotten(world: World) -> None:
     """The lookup begins anew, and what was under way counts for nothing."""
     told = world.ask()
     world.keeper.forget(D)
-    assert world.jobs.count == 2
-    world.jobs.answer(world.found(mx="old.example.com"))
+    assert world.resolver.count == 2
+    world.resolver.answer(world.found(mx="old.example.com"))
     await world.settle()
     assert (told, world.keeper.held, world.store.entries) == ([], {}, {})
-    world.jobs.answer(world.found(mx="new.example.com"))
+    world.resolver.answer(world.found(mx="new.example.com"))
     await world.settle()
     assert [v.policy and v.policy.mx for v in told] == [("new.example.com",)]
 
@@ -381,7 +412,7 @@ async def test_forgotten_while_it_is_written(world: World) -> None:
     """A policy whose write ends after it was forgotten is not held."""
     world.store.instant = False
     world.ask()
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     world.keeper.forget(D)
     for future in world.store.waiting:
         future.set_result(None)
@@ -392,29 +423,30 @@ async def test_forgotten_while_it_is_written(world: World) -> None:
 
 # -- a policy in force ------------------------------------------------------------
 
-TROUBLES: list[tuple[str, Job]] = [
+TROUBLES: list[tuple[str, Outcome | OwnFault | None]] = [
     ("a lost record", absent()),
     ("a DNS failure", DNS_FAILED),
     ("a failed fetch", failed("new")),
     ("an unchanged id", UNCHANGED),
-    ("silence", {}),
+    ("a worker that died", DIED),
+    ("silence", None),
 ]
 
 
 @pytest.mark.parametrize(("title", "answer"), TROUBLES, ids=[case[0] for case in TROUBLES])
 @in_loop
-async def test_a_cached_policy_stays_until_its_end(world: World, title: str, answer: Job) -> None:
+async def test_a_cached_policy_stays_until_its_end(world: World, title: str, answer: Outcome | OwnFault | None) -> None:
     """It is answered at once whatever DNS and the policy host do, and nothing prolongs it but a fetch."""
     world.hold(entry(max_age=DAY))
     for _ in range(23):
         world.clock.advance(3600)
         assert world.kinds() == ["secure"]
         if answer:
-            world.jobs.answer(answer)
+            world.resolver.answer(answer)
     world.clock.advance(3599)
     assert world.kinds() == ["secure"]
     if answer:
-        world.jobs.answer(answer)
+        world.resolver.answer(answer)
     world.clock.advance(1)
     assert world.ask() == []
     assert world.keeper.held[D].entry.fetched_at == NOW
@@ -426,18 +458,18 @@ async def test_one_reading_each_recheck(world: World) -> None:
     world.hold(entry())
     world.clock.advance(RECHECK - 1)
     world.ask()
-    assert world.jobs.count == 0
+    assert world.resolver.count == 0
     world.clock.advance(1)
     for _ in range(10):
         assert world.kinds() == ["secure"]
     world.clock.advance(100)
-    assert world.jobs.answer(DNS_FAILED)["avoid"] == ["20231114"]
+    assert world.resolver.answer(DNS_FAILED).avoid == ("20231114",)
     world.clock.advance(RECHECK - 101)
     world.ask()
-    assert world.jobs.count == 1
+    assert world.resolver.count == 1
     world.clock.advance(1)
     world.ask()
-    assert world.jobs.count == 2
+    assert world.resolver.count == 2
 
 
 @in_loop
@@ -446,14 +478,14 @@ async def test_a_new_id_during_back_off(world: World) -> None:
     world.hold(entry(record_id="1"))
     world.clock.advance(RECHECK)
     world.ask()
-    world.jobs.answer(failed("2"))
+    world.resolver.answer(failed("2"))
     world.keeper.held[D].retry_at = world.clock.since_boot + 2 * RECHECK
     world.clock.advance(RECHECK)
     world.ask()
-    assert world.jobs.answer({"unchanged": {"record_id": "2"}})["avoid"] == ["1", "2"]
+    assert world.resolver.answer(Unchanged("2")).avoid == ("1", "2")
     world.clock.advance(RECHECK)
     world.ask()
-    assert world.jobs.answer(failed("2"))["avoid"] == ["1"]
+    assert world.resolver.answer(failed("2")).avoid == ("1",)
 
 
 @in_loop
@@ -463,7 +495,7 @@ async def test_mode_none_takes_effect_at_once(world: World) -> None:
     world.clock.advance(RECHECK)
     world.ask()
     world.frames.ready[b"x"] = b"", [0]
-    world.jobs.answer(world.found(mode="none"))
+    world.resolver.answer(world.found(mode="none"))
     await world.settle()
     assert world.kinds() == ["notfound"]
     assert world.frames.ready == {}
@@ -476,7 +508,7 @@ async def test_a_policy_that_ends_while_it_is_fetched(world: World) -> None:
     told = world.ask()
     answer = world.found(max_age=0)
     world.clock.advance(5)
-    world.jobs.answer(answer)
+    world.resolver.answer(answer)
     await world.settle()
     assert [(v.kind, v.lasts) for v in told] == [("secure", 0.0)]
 
@@ -504,7 +536,7 @@ async def test_a_clock_a_year_ahead_and_right_again(world: World) -> None:
     world.clock.utc += 365 * DAY
     world.keeper.clock_was_set()
     assert world.ask() == []
-    world.jobs.answer(failed())
+    world.resolver.answer(failed())
     world.clock.advance(3600)
     assert not world.keeper.due(D, lambda: None)
     world.clock.utc -= 365 * DAY
@@ -522,7 +554,7 @@ async def test_an_expired_policy_is_kept_for_a_day(world: World) -> None:
     world.hold(entry(max_age=DAY))
     world.clock.advance(DAY)
     assert world.ask() == []
-    world.jobs.answer(absent())
+    world.resolver.answer(absent())
     world.keeper.clock_was_set()
     world.clock.advance(DAY - 1)
     world.keeper.due(D, lambda: None)
@@ -543,7 +575,7 @@ async def test_negative_limit(world: World, limit: int) -> None:
     world.hold(entry())
     for number in range(20):
         told = world.ask(f"d{number}.example")
-        world.jobs.answer(absent())
+        world.resolver.answer(absent())
         assert [v.kind for v in told] == ["notfound"]
     assert len(world.keeper.negatives) == limit
     assert world.kinds() == ["secure"]
@@ -554,10 +586,10 @@ async def test_a_frame_of_a_negative_answer_that_was_pushed_out(world: World) ->
     """A policy found later empties the frames, since one may still tell of its absence."""
     world.keeper.configure(Settings(cache=CacheSettings(negative_limit=0)))
     world.ask()
-    world.jobs.answer(absent())
+    world.resolver.answer(absent())
     world.frames.ready[b"x"] = b"", [0]
     world.keeper.refresh(D, lambda: None)
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle()
     assert world.frames.ready == {}
 
@@ -571,7 +603,7 @@ async def test_refreshed_within_its_interval(world: World) -> None:
     world.hold(entry())
     assert NOW < NOW + world.notes[-1][0] - world.clock.since_boot <= NOW + DAY
     assert world.pass_to_refresher()
-    assert world.jobs.answer(world.found("20231114"))["refetch_as"] == "20231114"
+    assert world.resolver.answer(world.found("20231114")).refetch_as == "20231114"
     await world.settle()
     assert world.keeper.held[D].entry.fetched_at == world.clock.utc
     assert world.pass_to_refresher()
@@ -584,7 +616,7 @@ async def test_an_older_note_does_nothing(world: World) -> None:
     early = world.notes[-1][0]
     world.keeper.refresh(D, lambda: None)
     world.clock.advance(3600)
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle()
     count = len(world.notes)
     world.clock.advance(early - world.clock.since_boot)
@@ -609,7 +641,7 @@ async def test_an_error_in_force_runs_one_retry_clock(world: World) -> None:
     world.pass_to_refresher()
     delays = []
     for _ in range(6):
-        world.jobs.answer(failed())
+        world.resolver.answer(failed())
         delays.append(round(world.notes[-1][0] - world.clock.since_boot))
         world.clock.advance(delays[-1] - 1)
         assert not world.keeper.due(D, lambda: None)
@@ -629,7 +661,7 @@ async def test_dane(world: World, status: str, kind: str) -> None:
     told = world.ask(dane=True)
     assert told == []
     assert world.kinds() == ["secure"]
-    assert world.jobs.answer(dane(status))["job"] == "dane"
+    assert world.resolver.answer(dane(status)).method == "dane"
     assert [v.kind for v in told] == [kind]
 
 
@@ -639,4 +671,4 @@ async def test_no_dane_query_without_an_enforced_policy(world: World, mode: str)
     """Postfix applies its own dane to such a domain."""
     world.hold(entry(mode=mode))
     assert world.kinds(dane=True) == ["notfound"]
-    assert world.jobs.count == 0
+    assert world.resolver.count == 0

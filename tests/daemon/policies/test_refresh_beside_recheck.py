@@ -7,12 +7,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from postfix_mtasts.core.entry import Entry
+from postfix_mtasts.core.outcome import Found, Unchanged
 from postfix_mtasts.core.policy import parse_policy
 from tests.support.fakes.entries import DAY, NOW
-from tests.support.fakes.keeping import D, World
+from tests.support.fakes.keeping import DIED, D, World
 
 POLICY = parse_policy(b"version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 604800\n")
-UNCHANGED = {"unchanged": {"record_id": "1"}}
+UNCHANGED = Unchanged("1")
 
 
 def in_world(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
@@ -31,9 +32,9 @@ def test_a_reading_of_the_record_does_not_put_off_the_fetch() -> None:
 
     async def test(world: World) -> None:
         assert world.kinds() == ["secure"]
-        assert world.jobs.answer(UNCHANGED)["refetch_as"] is None
+        assert world.resolver.answer(UNCHANGED).refetch_as is None
         assert world.keeper.due(D, lambda: None)
-        assert world.jobs.open[0][0]["refetch_as"] == "1"
+        assert world.resolver.open[0][0].refetch_as == "1"
 
     in_world(test)
 
@@ -47,11 +48,11 @@ def test_a_fetch_that_joined_a_recheck_follows_it() -> None:
         world.notes.clear()
         assert world.keeper.due(D, lambda: landed.append(True))
         assert world.notes == []
-        world.jobs.answer(UNCHANGED)
+        world.resolver.answer(UNCHANGED)
         assert landed == []
-        assert world.jobs.answer({"died": "the worker process ended"})["refetch_as"] == "1"
+        assert world.resolver.answer(DIED).refetch_as == "1"
         assert landed == [True]
-        assert [(due, domain) for due, _, domain in world.notes] == [(500_300.0, D)]
+        assert [(due, domain) for due, _, domain in world.notes] == [(500_060.0, D)]
 
     in_world(test)
 
@@ -61,11 +62,11 @@ def test_a_due_time_that_counts_no_more_does_nothing() -> None:
 
     async def test(world: World) -> None:
         assert world.keeper.due(D, lambda: None)
-        world.jobs.answer({"found": {"record_id": "1", "text": POLICY.text, "fetched_at": NOW}})
+        world.resolver.answer(Found("1", POLICY, NOW))
         await world.settle()
         planned = len(world.notes)
         assert not world.keeper.due(D, lambda: None)
         assert len(world.notes) == planned
-        assert world.jobs.open == []
+        assert world.resolver.open == []
 
     in_world(test)

@@ -20,7 +20,7 @@ from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.policies import reporting
 from postfix_mtasts.daemon.policies.reporting import Reporter
 from tests.support.fakes.entries import entry
-from tests.support.fakes.keeping import D, FakeJobs, ManualClock
+from tests.support.fakes.keeping import BUG, DIED, D, FakeResolver, ManualClock, Question
 
 RECORD = "v=TLSRPTv1; rua=mailto:r@example.com"
 PAUSE = 300.0  # seconds: failure_ttl
@@ -56,8 +56,8 @@ class World:
     """A reporter whose questions to DNS the test answers."""
 
     def __init__(self, path: Path | None) -> None:
-        self.jobs, self.counts = FakeJobs(), Counts()
-        self.reporter = Reporter(self.settings(path), self.jobs, self.counts)
+        self.resolver, self.counts = FakeResolver(), Counts()
+        self.reporter = Reporter(self.settings(path), self.resolver, self.counts)
 
     @staticmethod
     def settings(path: Path | None) -> Settings:
@@ -66,13 +66,13 @@ class World:
 
     def fail(self, domain: str = D, result: ResultType = INVALID, held: Entry | None = None) -> bool:
         """A fetch fails; whether DNS is asked who wants to know."""
-        before = self.jobs.count
+        before = self.resolver.count
         self.reporter.report(Failed("1", Stage.POLICY, result, "line 1: no"), held, Domain(domain))
-        return self.jobs.count > before
+        return self.resolver.count > before
 
     def tell(self, record: str | None = RECORD) -> None:
         """Answer the oldest question."""
-        self.jobs.answer({"tlsrpt": record})
+        self.resolver.answer(record)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def world(clock: ManualClock, mailbox: Mailbox) -> World:
 def test_a_failure_without_a_policy(world: World, mailbox: Mailbox, result: ResultType, code: int) -> None:
     """The domain is asked for its record, and its failure reported with it."""
     world.fail(result=result)
-    assert [job for job, _ in world.jobs.open] == [{"job": "tlsrpt", "domain": D}]
+    assert [question for question, _ in world.resolver.open] == [Question("tlsrpt", D)]
     world.tell()
     (sent,) = mailbox.read()
     assert (sent["d"], sent["pr"]) == (D, RECORD)
@@ -116,9 +116,9 @@ def test_only_for_those_who_ask_for_reports(world: World, mailbox: Mailbox) -> N
     world.fail()
     world.tell(None)
     world.fail("dies.example")
-    world.jobs.answer({"died": "the worker process ended"})
+    world.resolver.answer(DIED)
     world.fail("bug.example")
-    world.jobs.answer({"bug": "TypeError"})
+    world.resolver.answer(BUG)
     assert mailbox.read() == []
     assert world.counts.reports == {}
 
@@ -141,11 +141,11 @@ def test_a_failure_that_was_not_told_prolongs_nothing(world: World, clock: Manua
     assert asked
 
 
-@pytest.mark.parametrize("answer", [{"tlsrpt": None}, {"tlsrpt": RECORD}])
-def test_a_domain_without_reports_is_not_asked_more_often(world: World, answer: dict[str, str | None]) -> None:
+@pytest.mark.parametrize("answer", [None, RECORD])
+def test_a_domain_without_reports_is_not_asked_more_often(world: World, answer: str | None) -> None:
     """Who wants no reports costs one question in each failure_ttl too."""
     world.fail()
-    world.jobs.answer(answer)
+    world.resolver.answer(answer)
     assert world.fail() is False
 
 

@@ -61,19 +61,19 @@ def test_every_map_and_key_gets_one_answer(world: Asked) -> None:
         assert world.request(payload)[0].split(b":", 1)[1].startswith(b"PERM "), payload
     for key in (".example.com", "[192.0.2.1]", "[example.com]", "localhost", "a" * 300, "192.0.2.1", ""):
         assert world.request(f"postfix {key}")[0].split(b":", 1)[1] == b"NOTFOUND ,", key
-    assert world.jobs.count == 0
+    assert world.resolver.count == 0
     assert world.counts.all_lookups()[NO_MAP, "perm"] >= 3
 
 
 def change_policy(world: Asked) -> None:
     world.keeper.refresh(D, lambda: None)
-    world.jobs.answer(world.found(mode="none"))
+    world.resolver.answer(world.found(mode="none"))
 
 
 def forget(world: Asked) -> None:
     world.keeper.forget(D)
     world.request("postfix example.com")
-    world.jobs.answer(absent())
+    world.resolver.answer(absent())
 
 
 def take_map_away(world: Asked) -> None:
@@ -85,7 +85,7 @@ def end_policy(world: Asked) -> None:
     world.clock.advance(7 * DAY)
     world.frames.turn()  # what the timer did long ago
     world.request("postfix example.com")
-    world.jobs.answer(failed())
+    world.resolver.answer(failed())
 
 
 CHANGES: list[tuple[str, Callable[[Asked], None], bytes]] = [
@@ -120,7 +120,7 @@ async def test_no_frame_outlives_the_policy(world: Asked) -> None:
 async def test_no_frame_outlives_the_dane_status(world: Asked) -> None:
     """A frame ends with the status: what is stale is looked at each time, and a change is told at once."""
     world.request("postfix-dane example.com")
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     assert world.request("postfix-dane example.com") == [b"12:OK dane-only,"]
     assert len(world.frames.ready) == 2 - 1
     world.clock.advance(250)
@@ -129,9 +129,9 @@ async def test_no_frame_outlives_the_dane_status(world: Asked) -> None:
     assert world.frames.ready == {}
     world.clock.advance(50)
     world.request("postfix-dane example.com")
-    while world.jobs.open:
-        job = world.jobs.open[0][0]["job"]
-        world.jobs.answer(dane("unusable") if job == "dane" else absent())
+    while world.resolver.open:
+        job = world.resolver.open[0][0].method
+        world.resolver.answer(dane("unusable") if job == "dane" else absent())
     assert world.all_spellings("postfix-dane") <= {SECURE}
 
 
@@ -141,7 +141,7 @@ async def test_a_map_changed_while_a_lookup_was_under_way(world: Asked) -> None:
     replies = world.request("postfix other.example")
     world.answerer.maps = {"postfix": MapSettings(tlsrpt=True)}
     world.keeper.configure(Settings())
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle()
     assert replies == [netstring.encode(SECURE)]
     assert world.frames.ready == {}
@@ -163,7 +163,7 @@ async def test_counts(world: Asked) -> None:
     world.request("postfix example.com")
     world.request("postfix other.example")
     world.clock.advance(0.2)
-    world.jobs.answer(absent())
+    world.resolver.answer(absent())
     assert world.counts.all_lookups() == {("postfix", "secure"): 1, ("postfix", "notfound"): 1}
     assert [count for bound, count in world.counts.cold_buckets() if bound in ("0.1", "0.25", "+Inf")] == [0, 1, 1]
 
@@ -179,7 +179,7 @@ async def test_an_error_of_our_own_costs_one_answer(world: Asked, cold: bool, ca
     replies = world.request(f"postfix {domain}")
     if cold:
         world.keeper.lookup(NextHop(Domain(domain), "25"), False, others.append)
-        world.jobs.answer(world.found())
+        world.resolver.answer(world.found())
         await world.settle()
         assert [v.kind for v in others] == ["secure"]
     broken.undo()
@@ -193,7 +193,7 @@ async def test_an_error_while_one_is_told_keeps_no_other_waiting(world: Asked, m
     """The first of two who wait meets a bug; both are answered."""
     replies = [world.request(f"{name} other.example") for name in ("postfix-dane", "postfix")]
     monkeypatch.setattr(world.keeper.dane, "known", lambda *_: 1 / 0)
-    world.jobs.answer(world.found())
+    world.resolver.answer(world.found())
     await world.settle()
     assert replies == [[netstring.encode(NOTFOUND)], [netstring.encode(SECURE)]]
     assert world.counts.errors == 1
@@ -226,9 +226,9 @@ async def test_the_short_way_gives_the_same_bytes(world: Asked, title: str, payl
     world.hold(entry("testing.example", mode="testing"))
     for domain, answer in (("none.example", absent()), ("failed.example", failed())):
         world.request(f"postfix {domain}")
-        world.jobs.answer(answer)
+        world.resolver.answer(answer)
     world.request("postfix-dane example.com")
-    world.jobs.answer(dane("usable"))
+    world.resolver.answer(dane("usable"))
     world.frames.empty()
     slow = world.answerer.answer(payload.encode(), lambda frame: None)
     assert slow is not None

@@ -1,82 +1,97 @@
-"""Which jobs the probe answers on the loop, and what the worker is told of the others."""
+"""daemon/workers/fast_path.py: what the probe answers on the loop, and what the pool is told of the rest."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from postfix_mtasts.config.settings import DnsSettings
+from postfix_mtasts.config.settings import DnsSettings, Settings
+from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Absent
-from postfix_mtasts.daemon.workers.fast_path import Prober
-from tests.support.fakes.keeping import FakeJobs
+from postfix_mtasts.core.ports import Resolver, Urgency
+from postfix_mtasts.daemon.workers.fast_path import FastPath
+from postfix_mtasts.daemon.workers.pool import Pool
+from postfix_mtasts.daemon.workers.wire import Dane, Discover, Job, JudgeResolver, Tlsrpt
 from tests.support.servers.dnsserver import DnsServer
 
+D = Domain("example.com")
+LONG = Domain(f"{'a.' * 124}example")
 NAME = "_mta-sts.example.com"
 PATIENCE = 30.0  # seconds
-DISCOVER = {"job": "discover", "domain": "example.com", "avoid": [], "refetch_as": None}
 RECORD = {(NAME, "TXT"): ['"v=STSv1; id=1"']}
 NXDOMAIN: Mapping[tuple[str, str], list[str]] = {}
+Ask = Callable[[Resolver, Callable[[Any], None]], None]
 
 
-def submit(server: DnsServer, job: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The answer of the probe, if it has one, and the job that the worker gets, if it does; and no more than one."""
-    jobs, counted = FakeJobs(), list[tuple[str, str, int]]()
+def lookup(resolver: Resolver, done: Callable[[Any], None]) -> None:
+    resolver.discover(D, ["0"], None, done, Urgency.UPKEEP)
 
-    async def main() -> dict[str, Any] | None:
-        prober = Prober(jobs, DnsSettings(servers=(server.address,), timeout=1.0), lambda *count: counted.append(count))
-        answers: list[dict[str, Any]] = []
-        prober.submit(job, answers.append)
+
+def answer_to(server: DnsServer, ask: Ask) -> tuple[object, Job | None]:
+    """The answer of the probe, if it has one, and the job that the pool gets, if it does; and no more than one."""
+    jobs, answers, counted = list[Job](), list[object](), list[tuple[str, str, int]]()
+
+    async def main() -> None:
+        pool = Pool(Settings(), lambda *_: None)
+        pool._submit = lambda job, done: jobs.append(job)  # type: ignore[method-assign]
+        settings = DnsSettings(servers=(server.address,), timeout=1.0)
+        fast_path = FastPath(pool, settings, lambda *count: counted.append(count))
+        ask(fast_path, answers.append)
         async with asyncio.timeout(PATIENCE):
-            while not answers and not jobs.open:
+            while not answers and not jobs:
                 await asyncio.sleep(0.01)
-        prober.close()
-        assert len(answers) + len(jobs.open) == 1
-        assert len(counted) == len(answers)
-        return answers[0] if answers else None
+        fast_path.close()
 
-    answer = asyncio.run(main())
-    return answer, jobs.open[0][0] if jobs.open else None
+    asyncio.run(main())
+    assert len(answers) + len(jobs) == 1
+    assert len(counted) == len(answers)
+    return answers[0] if answers else None, jobs[0] if jobs else None
 
 
 def test_absence_is_answered_by_the_probe() -> None:
     """For most domains no worker is needed."""
     with DnsServer(NXDOMAIN) as server:
-        answer, job = submit(server, DISCOVER)
-    assert job is None
-    assert answer is not None
-    assert isinstance(answer["probed"], Absent)
+        assert answer_to(server, lookup) == (Absent(f"{NAME} does not exist", 60.0), None)
 
 
 def test_a_record_goes_along_and_is_asked_for_once() -> None:
     """The worker reads what the probe heard."""
     with DnsServer(RECORD) as server:
-        _, job = submit(server, DISCOVER)
+        _, job = answer_to(server, lookup)
         assert server.asked[NAME, "TXT"] == 1
-    assert job is not None
-    assert b"v=STSv1; id=1" in bytes.fromhex(job["record"])
+    assert isinstance(job, Discover)
+    assert b"v=STSv1; id=1" in (job.record or b"")
+    assert (job.domain, job.avoid, job.refetch_as, job.urgency) == (D, ("0",), None, Urgency.UPKEEP)
 
 
 def test_silence_is_told_with_the_time_it_took() -> None:
     """dns.timeout is for the name, probe included."""
     with DnsServer(NXDOMAIN, {("*", "*"): "silence"}) as server:
-        _, job = submit(server, DISCOVER)
-    assert job is not None
-    assert 0.2 <= job["spent"] < PATIENCE
+        _, job = answer_to(server, lookup)
+    assert isinstance(job, Discover)
+    assert job.record is None
+    assert 0.2 <= job.spent < PATIENCE
 
 
-OTHERS = [
-    ("a fetch that is due, record or not", DISCOVER | {"refetch_as": "1"}),
-    ("a DANE reading", {"job": "dane", "domain": "example.com", "port": 25}),
-    ("a name that DNS cannot hold", DISCOVER | {"domain": f"{'a.' * 124}example"}),
+OTHERS: list[tuple[str, Ask, Job]] = [
+    (
+        "a fetch that is due, record or not",
+        lambda resolver, done: resolver.discover(D, [], "1", done, Urgency.EXPIRING),
+        Discover(D, (), "1", Urgency.EXPIRING),
+    ),
+    ("a name that DNS cannot hold", lambda resolver, done: resolver.discover(LONG, [], None, done), Discover(LONG)),
+    ("a DANE reading", lambda resolver, done: resolver.dane(D, 587, done), Dane(D, 587)),
+    ("who wants reports", lambda resolver, done: resolver.tlsrpt(D, done), Tlsrpt(D)),
+    ("the resolver itself", lambda resolver, done: resolver.resolver(done), JudgeResolver()),
 ]
 
 
-@pytest.mark.parametrize(("title", "asked"), OTHERS, ids=[other[0] for other in OTHERS])
-def test_other_jobs_go_to_the_worker_as_they_are(title: str, asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("title", "ask", "job"), OTHERS, ids=[other[0] for other in OTHERS])
+def test_other_questions_go_to_the_pool_as_they_are(title: str, ask: Ask, job: Job) -> None:
     """The probe asks nothing for them."""
     with DnsServer(NXDOMAIN) as server:
-        assert submit(server, asked) == (None, asked)
+        assert answer_to(server, ask) == (None, job)
         assert not server.asked

@@ -1,4 +1,4 @@
-"""daemon/worker.py in this process: jobs in, answers out, one JSON object a line."""
+"""daemon/workers/worker.py in this process: jobs in, answers out, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,32 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from postfix_mtasts.adapters.dns.client import DnsClient
 from postfix_mtasts.adapters.https.fetch import Transfer
+from postfix_mtasts.core.dane import DaneFacts, DaneStatus
+from postfix_mtasts.core.names import Domain
+from postfix_mtasts.core.outcome import Absent, Cause, OwnFault, Unchanged
+from postfix_mtasts.core.ports import ResolverFacts
+from postfix_mtasts.daemon.workers.wire import (
+    Answer,
+    Dane,
+    Discover,
+    Job,
+    JudgeResolver,
+    Tlsrpt,
+    TlsrptRecord,
+    answer_from_json,
+    counts_from_json,
+)
 from postfix_mtasts.daemon.workers.worker import FetchSlots, Worker
 from postfix_mtasts.errors import FetchError
 from tests.support.fakes.keeping import ManualClock
 from tests.support.servers.dnsserver import DnsServer
 
+D = Domain("example.com")
 WANTED = '"v=TLSRPTv1; rua=mailto:r@example.com"'
 
 
@@ -40,23 +56,22 @@ class Peer:
                 "allow_private_addresses": True,
             },
         )
-        self.counts: list[list[Any]] = []
+        self.counts: list[tuple[str, str, int]] = []
 
     def close(self) -> None:
         self._lines.close()
         self.ours.close()
         self._theirs.close()
 
-    def ask(self, **job: Any) -> dict[str, Any]:
-        """The answer of one job, without its number."""
-        self.worker.take({"n": 7, **job})
+    def ask(self, job: Job) -> Answer:
+        """The answer to one job."""
+        self.worker.take(7, job)
         while True:
             line = json.loads(self._lines.readline())
-            self.counts += line.get("counts", [])
+            self.counts += counts_from_json(line)
             if "n" in line:
-                assert line.pop("n") == 7
-                assert isinstance(line, dict)
-                return line
+                assert line["n"] == 7
+                return answer_from_json(job, line)
 
 
 @pytest.fixture
@@ -69,21 +84,23 @@ def peer() -> Iterator[Peer]:
 
 def test_no_record(peer: Peer) -> None:
     """Absent, with the reason and the TTL of its absence."""
-    answer = peer.ask(job="discover", domain="example.com", avoid=[], refetch_as=None)
-    assert answer == {"absent": {"reason": "_mta-sts.example.com does not exist", "ttl": 60.0}}
+    assert peer.ask(Discover(D)) == Absent("_mta-sts.example.com does not exist", 60.0)
 
 
 def test_a_record_that_is_known(peer: Peer) -> None:
     """Nothing is fetched."""
     peer.server.records["_mta-sts.example.com", "TXT"] = ['"v=STSv1; id=1;"']
-    answer = peer.ask(job="discover", domain="example.com", avoid=["1"], refetch_as=None)
-    assert answer == {"unchanged": {"record_id": "1"}}
+    assert peer.ask(Discover(D, avoid=("1",))) == Unchanged("1")
 
 
-def test_a_job_that_nobody_knows_is_a_bug(peer: Peer) -> None:
-    """With its place; the worker goes on."""
-    assert "KeyError at worker.py:" in peer.ask(job="no such job")["bug"]
-    assert "absent" in peer.ask(job="discover", domain="example.com", avoid=[], refetch_as=None)
+def test_a_bug_costs_one_job(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told with its place; the worker goes on."""
+    with monkeypatch.context() as broken:
+        broken.setattr(DnsClient, "txt", lambda *_: 1 / 0)
+        fault = peer.ask(Discover(D))
+    assert isinstance(fault, OwnFault)
+    assert (fault.cause, "ZeroDivisionError at test_worker.py:" in fault.reason) == (Cause.BUG, True)
+    assert isinstance(peer.ask(Discover(D)), Absent)
 
 
 @pytest.mark.parametrize(
@@ -102,41 +119,42 @@ def test_who_wants_reports(peer: Peer, records: list[str], want: str | None) -> 
     """RFC 8460 section 3: exactly one valid record at _smtp._tls."""
     if records:
         peer.server.records["_smtp._tls.example.com", "TXT"] = records
-    assert peer.ask(job="tlsrpt", domain="example.com") == {"tlsrpt": want}
+    assert peer.ask(Tlsrpt(D)) == TlsrptRecord(want)
 
 
 def test_nobody_knows_who_wants_reports(peer: Peer) -> None:
     """Where DNS fails nobody is told."""
     peer.server.behaviours["_smtp._tls.example.com", "TXT"] = "SERVFAIL"
-    assert peer.ask(job="tlsrpt", domain="example.com") == {"tlsrpt": None}
+    assert peer.ask(Tlsrpt(D)) == TlsrptRecord(None)
 
 
 @pytest.mark.parametrize(
     ("secure", "behaviour", "want"),
-    [(True, None, True), (False, None, False), (True, "SERVFAIL", False)],
+    [(True, None, (True, True)), (False, None, (True, False)), (True, "SERVFAIL", (False, False))],
     ids=["AD", "no AD", "SERVFAIL"],
 )
-def test_the_resolver(peer: Peer, secure: bool, behaviour: str | None, want: bool) -> None:
+def test_the_resolver(peer: Peer, secure: bool, behaviour: str | None, want: tuple[bool, bool]) -> None:
     """Whether AD comes back for the root's key, and who was asked."""
     peer.server.records[".", "DNSKEY"] = ["257 3 13 " + "A" * 86 + "=="]
     peer.server.secure = secure
     if behaviour is not None:
         peer.server.behaviours[".", "DNSKEY"] = behaviour
-    assert peer.ask(job="resolver") == {"resolver": {"secure": want, "servers": [peer.server.address]}}
+    assert peer.ask(JudgeResolver()) == ResolverFacts((peer.server.address,), *want)
 
 
 def test_dane(peer: Peer) -> None:
     """The facts; what they mean is the daemon's to say."""
     peer.server.records["example.com", "MX"] = ["10 mx.example.com."]
-    answer = peer.ask(job="dane", domain="example.com", port=25)
-    assert (answer["dane"]["mx"], answer["dane"]["hosts"]) == ("unusable", [])
+    facts = peer.ask(Dane(D, 25))
+    assert isinstance(facts, DaneFacts)
+    assert (facts.mx, facts.hosts) == (DaneStatus.UNUSABLE, ())
 
 
 def test_queries_are_counted_once(peer: Peer) -> None:
     """By type and result, beside the next answer."""
     for _ in range(2):
-        peer.ask(job="tlsrpt", domain="example.com")
-    peer.ask(job="no such job")
+        peer.ask(Tlsrpt(D))
+    peer.ask(Discover(Domain(f"{'a.' * 124}example")))
     assert sum(number for _, _, number in peer.counts) == peer.server.asked["_smtp._tls.example.com", "TXT"] == 2
     assert {(rdtype, result) for rdtype, result, _ in peer.counts} == {("TXT", "nxdomain")}
 

@@ -1,15 +1,31 @@
-"""A keeper without a network, a disk or a clock: the test answers its jobs, ends its writes and moves the time."""
+"""A keeper without a network, a disk or a clock: the test answers its questions, ends its writes, moves the time."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from postfix_mtasts.config.settings import Settings
+from postfix_mtasts.core.dane import DaneFacts, DaneStatus, HostFacts
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import Domain, NextHop
+from postfix_mtasts.core.outcome import (
+    Absent,
+    Cause,
+    DnsFailed,
+    Failed,
+    Found,
+    Outcome,
+    OwnFault,
+    ResultType,
+    Stage,
+    Unchanged,
+)
+from postfix_mtasts.core.policy import parse_policy
+from postfix_mtasts.core.ports import ResolverFacts, Urgency
 from postfix_mtasts.core.verdict import Verdict
 from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.policies.held import Note
@@ -49,25 +65,53 @@ class ManualLoop(asyncio.SelectorEventLoop):
         return self._manual.monotonic()
 
 
-Job = dict[str, Any]
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call of a Resolver's method, and what it was called with."""
+
+    method: str
+    domain: str = ""
+    avoid: tuple[str, ...] = ()
+    refetch_as: str | None = None
+    urgency: Urgency | None = None
+    port: int = 0
 
 
-class FakeJobs:
-    """Keeps jobs, the oldest first, for the test to answer."""
+class FakeResolver:
+    """Keeps questions, the oldest first, for the test to answer."""
 
     def __init__(self) -> None:
-        self.open: list[tuple[Job, Callable[[Job], None]]] = []
+        self.open: list[tuple[Question, Callable[[Any], None]]] = []
         self.count = 0
 
-    def submit(self, job: Job, done: Callable[[Job], None]) -> None:
-        self.count += 1
-        self.open.append((job, done))
+    def discover(
+        self,
+        domain: Domain,
+        avoid: Sequence[str],
+        refetch_as: str | None,
+        done: Callable[[Outcome | OwnFault], None],
+        urgency: Urgency = Urgency.LOOKUP,
+    ) -> None:
+        self._keep(Question("discover", domain, tuple(avoid), refetch_as, urgency), done)
 
-    def answer(self, answer: Job) -> Job:
-        """Answer the oldest job and return it."""
-        job, done = self.open.pop(0)
+    def dane(self, domain: Domain, port: int, done: Callable[[DaneFacts | OwnFault], None]) -> None:
+        self._keep(Question("dane", domain, port=port), done)
+
+    def tlsrpt(self, domain: Domain, done: Callable[[str | OwnFault | None], None]) -> None:
+        self._keep(Question("tlsrpt", domain), done)
+
+    def resolver(self, done: Callable[[ResolverFacts | OwnFault], None]) -> None:
+        self._keep(Question("resolver"), done)
+
+    def _keep(self, question: Question, done: Callable[[Any], None]) -> None:
+        self.count += 1
+        self.open.append((question, done))
+
+    def answer(self, answer: Outcome | DaneFacts | OwnFault | str | None) -> Question:
+        """Answer the oldest question and return it."""
+        question, done = self.open.pop(0)
         done(answer)
-        return job
+        return question
 
 
 class FakeStore:
@@ -106,9 +150,11 @@ class World:
     """A keeper and all that a test does to it."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.clock, self.jobs, self.store = ManualClock(), FakeJobs(), FakeStore()
+        self.clock, self.resolver, self.store = ManualClock(), FakeResolver(), FakeStore()
         self.frames, self.counts = Frames(60.0, self.clock.monotonic), Counts()
-        self.keeper = Keeper(settings or Settings(), self.jobs, self.store, self.frames.empty, self.counts, self.clock)
+        self.keeper = Keeper(
+            settings or Settings(), self.resolver, self.store, self.frames.empty, self.counts, self.clock
+        )
         self.keeper.loaded = True
         self.notes: list[Note] = []
         self.keeper.schedule = self.notes.extend
@@ -144,28 +190,30 @@ class World:
 
     def found(
         self, record_id: str = "2", mode: str = "enforce", mx: str = "mx.example.com", max_age: int = 7 * DAY
-    ) -> Job:
+    ) -> Found:
         text = f"version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: {max_age}"
-        return {"found": {"record_id": record_id, "text": text, "fetched_at": self.clock.utc}}
+        return Found(record_id, parse_policy(text.encode()), self.clock.utc)
 
 
-def failed(record_id: str = "20231114", reason: str = "connection refused") -> Job:
-    fields = {"record_id": record_id, "stage": "http", "result_type": "sts-policy-fetch-error", "reason": reason}
-    return {"failed": fields}
+def failed(record_id: str = "20231114", reason: str = "connection refused") -> Failed:
+    return Failed(record_id, Stage.HTTP, ResultType.FETCH_ERROR, reason)
 
 
-def absent(ttl: float = 300.0) -> Job:
-    return {"absent": {"reason": "_mta-sts.example.com does not exist", "ttl": ttl}}
+def absent(ttl: float = 300.0) -> Absent:
+    return Absent("_mta-sts.example.com does not exist", ttl)
 
 
-DNS_FAILED: Job = {"dnsfailed": {"reason": "SERVFAIL"}}
-UNCHANGED: Job = {"unchanged": {"record_id": "20231114"}}
+DNS_FAILED = DnsFailed("SERVFAIL")
+UNCHANGED = Unchanged("20231114")
+BUG = OwnFault(Cause.BUG, "TypeError at x.py:1: x")
+DIED = OwnFault(Cause.DIED, "the worker process ended")
 
 
-def dane(status: str, ttl: float = 300.0) -> Job:
-    """An answer of the worker; *status* is that of the MX set, and of its one host where that is secure."""
-    hosts = [{"name": "mx.example.com", "state": status, "detail": "said so"}] if status == "usable" else []
-    return {"dane": {"mx": status, "detail": "said so", "hosts": hosts, "ttl": ttl}}
+def dane(status: str, ttl: float = 300.0) -> DaneFacts:
+    """What DNS says; *status* is that of the MX set, and of its one host where that is secure."""
+    state = DaneStatus(status)
+    hosts = (HostFacts("mx.example.com", state, "said so"),) if state is DaneStatus.USABLE else ()
+    return DaneFacts(state, "said so", hosts, ttl)
 
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
