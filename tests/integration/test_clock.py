@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fakes.clocks import HurriedDaemon
 from tests.support.servers import daemon as running
 from tests.support.servers.daemon import Daemon
 from tests.support.servers.internet import Internet, policy
@@ -55,19 +56,47 @@ def test_an_hour_back_a_year_forward_and_right_again(
         assert daemon.ask("postfix", "clock.test") == ENFORCED
 
 
-def test_a_clock_set_back_prolongs_nothing(
+def test_a_clock_two_years_back_for_two_seconds_at_the_start(
     internet: Internet, tmp_path: Path, set_clock: Callable[[str], None]
 ) -> None:
-    """Fetched "in an hour", it counts as fetched now, and ends max_age from now, also after a restart."""
-    internet.publish("ahead.clock.test", policy("mx.example.net", max_age=MAX_AGE))
+    """A machine without a battery for its clock loses no policy, in memory or on the disk."""
+    internet.publish("battery.test", policy("mx.example.net", max_age=MAX_AGE))
     daemon = Daemon(tmp_path / "daemon", internet.config(lookup={"failure_ttl": "1s"}))
-    set_clock("+3600")
     with daemon:
+        assert daemon.ask("postfix", "battery.test") == ENFORCED
+        internet.serve("battery.test", b"no policy any more")
+    set_clock("-730d")
+    with daemon:
+        assert daemon.ask("postfix", "battery.test") == ENFORCED
+    with daemon:
+        assert daemon.ask("postfix", "battery.test") == ENFORCED
+        seen = len(daemon.lines)
+        set_clock("+0")
+        daemon.wait_for("clock-set", seen)
+        assert daemon.ask("postfix", "battery.test") == ENFORCED
+    with daemon:
+        assert daemon.ask("postfix", "battery.test") == ENFORCED
+
+
+def test_a_clock_set_back_prolongs_nothing(internet: Internet, tmp_path: Path) -> None:
+    """Fetched "in an hour", it counts as fetched now, and ends max_age from now, also after a restart.
+
+    What the clock says is stored once it has run on for an hour.
+    """
+    internet.publish("ahead.clock.test", policy("mx.example.net", max_age=MAX_AGE))
+    config = internet.config(lookup={"failure_ttl": "1s"})
+
+    def started(later: int) -> HurriedDaemon:
+        daemon = HurriedDaemon(tmp_path / "daemon", config)
+        daemon.begin_at(later)
+        return daemon
+
+    with started(3600) as daemon:
         assert daemon.ask("postfix", "ahead.clock.test") == ENFORCED
         internet.serve("ahead.clock.test", b"no policy any more")
-    set_clock("+0")
-    with daemon:
+    with started(0) as daemon:
         assert daemon.ask("postfix", "ahead.clock.test") == ENFORCED
-    set_clock(f"+{MAX_AGE + 60}")
-    with daemon:
+        daemon.pass_time(3601)
+        assert daemon.ask("postfix", "ahead.clock.test") == ENFORCED
+    with started(MAX_AGE + 60) as daemon:
         assert daemon.ask("postfix", "ahead.clock.test") == "NOTFOUND "

@@ -35,10 +35,21 @@ class EntryStore(Protocol):
 class Held:
     """A stored policy and what this process knows of it."""
 
-    __slots__ = ("checked_at", "due_at", "entry", "expired_at", "not_before", "retry_at", "tried_id", "trouble")
+    __slots__ = (
+        "checked_at",
+        "due_at",
+        "entry",
+        "expired_at",
+        "not_before",
+        "retry_at",
+        "stored",
+        "tried_id",
+        "trouble",
+    )
 
     def __init__(self, entry: Entry, checked_at: float) -> None:
         self.entry = entry
+        self.stored: Entry | None = None  # as the store has it, where *entry* is clamped by a clock not yet believed
         self.checked_at = checked_at  # when the last reading of the record began
         self.due_at = 0.0  # when the refresher is to look at it next
         self.trouble: Trouble | None = None  # failed fetches in a row, since the policy in force

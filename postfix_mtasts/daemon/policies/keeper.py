@@ -421,11 +421,10 @@ class Keeper:
 
     def contents(self) -> Iterator[Entry]:
         """All that memory holds, for a store that begins anew."""
-        return iter([held.entry for held in self.held.values()])
+        return iter([held.stored or held.entry for held in self.held.values()])
 
     def clock_was_set(self) -> list[Note]:
-        """Make good what a clock set back would prolong; all notes for the refresher as they are now."""
+        """Clamp entries after the wall clock was set; return all notes for the refresher as they are now."""
         self._changed()
-        for held in self.held.values():
-            self.upkeep.left(held)
+        self.upkeep.clock_was_set(self.held.values())
         return [self.upkeep.plan(held) for held in self.held.values()]

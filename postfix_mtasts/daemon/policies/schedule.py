@@ -7,7 +7,7 @@ due times, go by the monotonic clock, which nobody can set.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ...core import entry as rules
@@ -21,6 +21,7 @@ from .held import Held, Note
 log = logging.getLogger(__name__)
 
 OWN_FAULT_PAUSE = 60.0  # seconds until a refresh that we failed at ourselves is tried again
+BELIEVED_AFTER = 3_600.0  # seconds that the wall clock must have run on, unset, before times clamped by it are stored
 DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down, every domain fails
 
 
@@ -32,13 +33,29 @@ class Upkeep:
         self._complained_at = float("-inf")
         self.timing = Timing(0.0, 0.0, 0.0)
         self.wall, self.monotonic = clock.wall, clock.monotonic
+        self._clock_set_at = clock.monotonic()  # or first seen
+
+    def clock_was_set(self, entries: Iterable[Held]) -> None:
+        """Judge all times anew: what was clamped by a clock that was wrong gets back its time as stored."""
+        self._clock_set_at = self.monotonic()
+        for held in entries:
+            if held.stored is not None:
+                held.entry, held.stored = held.stored, None
+            self.left(held)
 
     def left(self, held: Held) -> float:
-        """Seconds that the policy is still in force; a clock set back is made good first."""
+        """Tell for how many seconds the policy is still in force; a time of fetch later than now becomes now first.
+
+        It does so in memory at once, and in the store once the clock is
+        believable: two seconds of a wrong clock at a start end no policy.
+        """
         wall = self.wall()
         entry = rules.clamped(held.entry, wall)
         if entry is not held.entry:
+            held.stored = held.stored or held.entry
             held.entry = entry
+        if held.stored is not None and self._believes_the_clock():
+            held.stored = None
             self._write(entry)
         if rules.in_force(entry, wall, self.timing):
             held.expired_at = None
@@ -47,8 +64,11 @@ class Upkeep:
             held.expired_at = self.monotonic()
         return 0.0
 
+    def _believes_the_clock(self) -> bool:
+        return self.monotonic() >= self._clock_set_at + BELIEVED_AFTER
+
     def expires_in(self, held: Held) -> float:
-        """The same, changing nothing: for those who only look."""
+        """Like left(), without side effects."""
         return rules.ends_at(held.entry, self.timing) - self.wall()
 
     def note_use(self, held: Held) -> bool:
@@ -57,7 +77,8 @@ class Upkeep:
         if entry is held.entry:
             return False
         held.entry = entry
-        self._write(entry)
+        if held.stored is None:
+            self._write(entry)
         return True
 
     def failed(self, held: Held, failure: Failed) -> None:

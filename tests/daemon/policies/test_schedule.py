@@ -10,7 +10,7 @@ from postfix_mtasts.core.entry import Entry, Timing
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import DnsFailed, Failed, ResultType, Stage
 from postfix_mtasts.daemon.policies.held import Held
-from postfix_mtasts.daemon.policies.schedule import DNS_COMPLAINTS, Upkeep
+from postfix_mtasts.daemon.policies.schedule import BELIEVED_AFTER, DNS_COMPLAINTS, Upkeep
 from tests.support.fakes.entries import DAY, NOW, entry
 from tests.support.fakes.keeping import ManualClock
 
@@ -144,6 +144,46 @@ def test_use_is_kept_to_the_day() -> None:
     assert kept.upkeep.note_use(kept.held)
     assert not kept.upkeep.note_use(kept.held)
     assert [written.used_at for written in kept.written] == [(NOW + DAY) // DAY * DAY]
+
+
+def test_a_clock_set_back_is_written_once_it_is_believed() -> None:
+    """In memory a time later than now becomes now at once; the store learns of it after an hour."""
+    kept = Kept(entry(max_age=10 * DAY))
+    kept.clock.utc -= 3 * DAY
+    kept.upkeep.clock_was_set([kept.held])
+    assert (kept.held.entry.fetched_at, kept.written) == (NOW - 3 * DAY, [])
+    kept.clock.advance(BELIEVED_AFTER - 1)
+    kept.upkeep.left(kept.held)
+    assert kept.written == []
+    kept.clock.advance(1)
+    kept.upkeep.left(kept.held)
+    kept.upkeep.left(kept.held)
+    assert [written.fetched_at for written in kept.written] == [NOW - 3 * DAY]
+
+
+def test_a_clock_two_years_back_for_two_seconds() -> None:
+    """The policy serves with the clock wrong, lookups write nothing, and all is as before once it is right."""
+    kept = Kept(entry(max_age=10 * DAY))
+    kept.clock.utc -= 730 * DAY
+    assert kept.upkeep.left(kept.held) == 10 * DAY
+    kept.upkeep.note_use(kept.held)
+    kept.clock.advance(2)
+    kept.clock.utc += 730 * DAY
+    kept.upkeep.clock_was_set([kept.held])
+    assert (kept.held.entry, kept.held.stored, kept.written) == (entry(max_age=10 * DAY), None, [])
+    assert kept.upkeep.left(kept.held) == 10 * DAY - 2
+
+
+def test_a_clock_set_twice() -> None:
+    """The time as stored is kept over several steps of the clock."""
+    kept = Kept(entry(max_age=10 * DAY))
+    for step in (-2 * DAY, -DAY, DAY):
+        kept.clock.utc += step
+        kept.upkeep.clock_was_set([kept.held])
+    assert kept.held.entry.fetched_at == NOW - 2 * DAY
+    kept.clock.utc += 2 * DAY
+    kept.upkeep.clock_was_set([kept.held])
+    assert kept.held.entry.fetched_at == NOW
 
 
 def test_dns_failures_are_not_logged_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
