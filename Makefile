@@ -28,7 +28,7 @@ SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light postmap:postfix i
 RUN = $(CURDIR)/.run
 
 # The unit tests: those that need no server of Debian's and no root.
-UNIT = tests/core tests/config tests/adapters tests/resolving tests/daemon tests/cli tests/docs tests/packaging
+UNIT = tests --ignore=tests/integration --ignore=tests/fuzz
 
 run: $(VENV)/installed-run
 	mkdir -p -m 700 $(RUN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 def recipe(*words: str) -> str:
     """What make would run for *words*, without running it."""
-    return subprocess.run(["make", "-n", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    clean = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "TESTS")}
+    done = subprocess.run(["make", "-n", *words], cwd=ROOT, env=clean, check=True, capture_output=True, text=True)
+    return done.stdout
 
 
 def test_make_run_keeps_its_store_in_the_checkout() -> None:
