@@ -14,7 +14,6 @@ from pathlib import Path
 from ..adapters.clock import SystemClock
 from ..config.settings import Settings
 from ..core.ports import Clock
-from . import logs
 from .counters import Counts
 from .current import Current
 from .operating.control_socket import ControlServer
@@ -96,7 +95,6 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
     answerer.configure(settings.maps)
     operations.configure(settings.maps)
 
-    current.changed(lambda new: new.log, logs.configure)
     current.changed(lambda new: (new.dns, new.fetch), lambda _: pool.configure(current.settings))
     current.changed(lambda new: (new.dns, new.fetch), lambda _: fast_path.configure(current.settings.dns))
     current.changed(lambda new: new.dns.servers, lambda _: keeper.dane.clear())

@@ -25,8 +25,9 @@ from ..core.outcome import OwnFault
 from ..core.ports import ResolverFacts
 from ..core.quoting import KV
 from ..errors import ConfigError, ListenError
-from . import build, logs, systemd
+from . import build, systemd
 from .directory import store_directory
+from .logs import Log
 from .operating.status import Running
 from .operating.survey import survey
 from .policies.store_thread import StoreKeeper
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 DRAIN = 4.5  # seconds that SIGTERM leaves to what is under way
 FLUSH = 1.0  # seconds for the store to write what is queued
+LOG_FLUSH = 0.2  # seconds for the log
+STDERR = 2
 TICK = 1.0  # seconds
 STATUS_EVERY = 10  # ticks, the first soon after the start
 GC_THRESHOLD = 20_000  # new objects between two looks for cycles: a cold lookup makes a dozen, and no cycle
@@ -49,13 +52,17 @@ CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by some
 def run(loaded: Loaded, config_file: str | None) -> None:
     """Run until SIGTERM or SIGINT. Raises: ConfigError, ListenError, StoreError, StoreBusyError."""
     gc.set_threshold(GC_THRESHOLD)
-    logs.configure(loaded.settings.log)
-    passed = systemd.passed_sockets()
-    _check_listeners(loaded.settings, passed)
-    directory = store_directory(loaded)
-    store = build.open_store(directory)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_main(loaded, config_file, store, directory, passed))
+    output = Log(STDERR)
+    output.configure(loaded.settings.log)
+    try:
+        passed = systemd.passed_sockets()
+        _check_listeners(loaded.settings, passed)
+        directory = store_directory(loaded)
+        store = build.open_store(directory)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_main(loaded, config_file, store, directory, passed, output))
+    finally:
+        output.end(LOG_FLUSH)
 
 
 def _check_listeners(settings: Settings, passed: Mapping[str, socket.socket]) -> None:
@@ -74,9 +81,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _main(
-    loaded: Loaded, config_file: str | None, store: StoreKeeper, directory: Path, passed: dict[str, socket.socket]
+    loaded: Loaded,
+    config_file: str | None,
+    store: StoreKeeper,
+    directory: Path,
+    passed: dict[str, socket.socket],
+    output: Log,
 ) -> None:
     daemon = Daemon(loaded.settings, config_file, store, directory, passed)
+    daemon.parts.current.changed(lambda new: new.log, output.configure)
     try:
         await daemon.start()
         await daemon.stopped.wait()

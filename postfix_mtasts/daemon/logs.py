@@ -3,19 +3,26 @@
 Modules log `log.info("event-name %s", KV(...))`; KV quotes whatever it is
 given, so that no remote text can forge a line. Under systemd (JOURNAL_STREAM)
 each line begins with journald's priority, and the journal adds the time.
+
+Rule: who logs never waits for who reads the log. Lines are queued, and a
+thread writes them; while nobody reads, LINES are kept, and those after them
+are counted and told of in one line once there is room again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import sys
-import time
+import select
+import threading
+from datetime import UTC, datetime
 from traceback import format_tb
 
 from ..config.settings import LogSettings
 from ..core.quoting import KV, LIMIT, escape, json_line
 
+LINES = 2_000  # waiting to be written: a few hundred kilobytes
 TRACEBACK = 12  # places of one, the last
 _OURS = __name__.partition(".")[0]
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -33,8 +40,8 @@ class _Text(logging.Formatter):
             text += ' traceback="' + escape(traceback).replace('"', r"\"") + '"'
         if self._journal:
             return f"<{_PRIORITY.get(record.levelno, 6)}>{text}"
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        return f"{stamp}.{int(record.msecs):03d}Z {record.levelname.lower()} {text}"
+        stamp = datetime.fromtimestamp(record.created, UTC)
+        return f"{stamp:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z {record.levelname.lower()} {text}"
 
 
 class _Json(logging.Formatter):
@@ -70,21 +77,95 @@ def _traceback(record: logging.LogRecord) -> str:
     return f"{places}{type(error).__name__}: {error}"[: len(places) + LIMIT]
 
 
-def configure(settings: LogSettings) -> None:
-    """Send this program's log lines to standard error, as *settings* say; may be called again."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if settings.format == "json" else _Text(_is_journal()))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger(_OURS).setLevel(settings.level.upper())
+class Log(logging.Handler):
+    """Receives every log record of this process, and writes lines to *descriptor* from a thread of its own."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: list[str] = []  # to be written
+        self._dropped = 0  # lines that found no room, or could not be written, and were not told of yet
+        self._writing = False
+        self._ending = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def configure(self, settings: LogSettings) -> None:
+        """Write this program's log as *settings* say; may be called again."""
+        self.setFormatter(_Json() if settings.format == "json" else _Text(_is_journal(self._descriptor)))
+        root = logging.getLogger()
+        root.handlers[:] = [self]
+        root.setLevel(logging.WARNING)
+        logging.getLogger(_OURS).setLevel(settings.level.upper())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + "\n"
+        except Exception as error:  # noqa: BLE001 -- a line that cannot be made must not cost an answer
+            fields = KV(place="log", event=record.msg, reason=f"{type(error).__name__}: {error}")
+            line = self.format(_record(logging.ERROR, "internal-error %s", fields)) + "\n"
+        with self._changed:
+            if len(self._lines) >= LINES:
+                self._dropped += 1
+                return
+            self._lines.append(line)
+            self._changed.notify_all()
+
+    def end(self, seconds: float) -> None:
+        """Write what is queued, and no more; wait *seconds* at most. The thread of a full pipe is left behind."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        self.flushed(seconds)
+
+    def flushed(self, seconds: float) -> bool:
+        """Wait until all that is queued is written, *seconds* at most; return whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+
+    def _run(self) -> None:
+        while lines := self._next():
+            try:
+                _write_all(self._descriptor, "".join(lines).encode(errors="backslashreplace"))
+            except OSError:  # a full disk, or nobody at the other end: there is no one to tell but later
+                with self._changed:
+                    self._dropped += len(lines)
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()
+
+    def _next(self) -> list[str]:
+        """Wait for lines to write; none: it is time to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._lines or self._ending)
+            lines, self._lines = self._lines, []
+            dropped, self._dropped = self._dropped, 0
+            self._writing = bool(lines)
+        if lines and dropped:
+            lines.append(self.format(_record(logging.WARNING, "log-dropped %s", KV(number=dropped))) + "\n")
+        return lines
 
 
-def _is_journal() -> bool:
-    """Whether standard error goes to the journal (systemd.exec(5), JOURNAL_STREAM)."""
+def _record(level: int, event: str, fields: KV) -> logging.LogRecord:
+    return logging.LogRecord(__name__, level, __file__, 0, event, (fields,), None)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write *data*, however long it takes. Raises: OSError."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:  # whoever shares the descriptor made it so
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            room.poll()
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Whether *descriptor* goes to the journal (systemd.exec(5), JOURNAL_STREAM)."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
-    try:
-        status = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    return (device, inode) == (str(status.st_dev), str(status.st_ino))
+    with contextlib.suppress(OSError):
+        status = os.fstat(descriptor)
+        return (device, inode) == (str(status.st_dev), str(status.st_ino))
+    return False

@@ -19,7 +19,7 @@ from postfix_mtasts.config.settings import (
     Settings,
 )
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.daemon import build, logs
+from postfix_mtasts.daemon import build
 
 OLD = Settings(log=LogSettings(level="warning"))
 RELOADS: list[tuple[str, Settings, Callable[[build.Parts], object], object]] = [
@@ -79,7 +79,6 @@ def test_workers_are_told_of_dns_and_fetch_alone(
         assert [(settings.dns, settings.fetch) for settings in told] == [(new.dns, new.fetch)]
         await end(parts)
 
-    monkeypatch.setattr(logs, "configure", lambda settings: None)
     asyncio.run(reload())
 
 

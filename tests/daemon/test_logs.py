@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-import io
+import errno
+import fcntl
 import logging
 import os
-import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import pytest
 import postfix_mtasts
 from postfix_mtasts.config.settings import LogSettings
 from postfix_mtasts.core.quoting import KV
-from postfix_mtasts.daemon import logs
+from postfix_mtasts.daemon.logs import LINES, Log
 from tests.support.fakes.loglines import HOSTILE, read_json, read_stamped, read_text
 
 log = logging.getLogger("postfix_mtasts.daemon.test")
+PATIENCE = 30.0  # seconds
 READERS = {"text": read_stamped, "json": read_json}
 
 
@@ -34,16 +36,25 @@ def _restored() -> Iterator[None]:
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
+def lines(tmp_path: Path) -> Iterator[Any]:
     """Configures the log; returns what gives its lines."""
-    err = io.StringIO()
+    made: list[Log] = []
 
-    def configure(form: str) -> Any:
-        monkeypatch.setattr(sys, "stderr", err)  # in the test itself: pytest sets it anew after the fixtures
-        logs.configure(LogSettings(level="debug", format=form))
-        return lambda: err.getvalue().removesuffix("\n").split("\n")
+    def configure(form: str, level: str = "debug") -> Any:
+        file = tmp_path / "stderr"
+        made.append(Log(os.open(file, os.O_WRONLY | os.O_CREAT)))
+        made[-1].configure(LogSettings(level=level, format=form))
 
-    return configure
+        def told() -> list[str]:
+            made[-1].flushed(PATIENCE)
+            return file.read_text().removesuffix("\n").split("\n")
+
+        return told
+
+    yield configure
+    for log in made:
+        log.end(PATIENCE)
+        os.close(log._descriptor)
 
 
 TEXTS = [*((name, raw.decode("utf-8", "surrogateescape")) for name, raw in HOSTILE.items()), ("nothing", "")]
@@ -111,7 +122,7 @@ def test_levels_are_obeyed_and_libraries_only_warn(lines: Any) -> None:
     told = lines("text")
     logging.getLogger("urllib3").info("connection pool")
     log.debug("lookup %s", KV(map="postfix"))
-    logs.configure(LogSettings(level="warning"))
+    logging.getLogger().handlers[0].configure(LogSettings(level="warning"))  # type: ignore[attr-defined]
     log.info("stopped")
     assert [read_stamped(line) for line in told()] == [("lookup", {"map": "postfix"})]
 
@@ -121,18 +132,17 @@ PRIORITIES = [("debug", "<7>"), ("info", "<6>"), ("warning", "<4>"), ("error", "
 
 @pytest.mark.parametrize(("level", "priority"), PRIORITIES)
 def test_the_journal_is_told_priorities(
-    level: str, priority: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    level: str, priority: str, lines: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where JOURNAL_STREAM names standard error (systemd.exec(5)); time and level are the journal's."""
-    with (tmp_path / "stderr").open("w") as err:
-        status = os.fstat(err.fileno())
-        monkeypatch.setattr(sys, "stderr", err)
-        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
-        logs.configure(LogSettings(level="debug"))
-        getattr(log, level)("temp %s", KV(reason="x\ny"))
-    line = (tmp_path / "stderr").read_text()
-    assert line == f'{priority}temp reason="x\\ny"\n'
-    assert read_text(line[3:-1]) == ("temp", {"reason": '"x\\ny"'})
+    """Where JOURNAL_STREAM names standard error (systemd.exec(5))."""
+    (tmp_path / "stderr").touch()
+    status = (tmp_path / "stderr").stat()
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    told = lines("text")
+    getattr(log, level)("temp %s", KV(reason="x\ny"))
+    [line] = told()
+    assert line == f'{priority}temp reason="x\\ny"'
+    assert read_text(line[3:]) == ("temp", {"reason": '"x\\ny"'})
 
 
 @pytest.mark.parametrize("stream", ["", "nonsense", "1", "1:2"])
@@ -142,6 +152,92 @@ def test_what_is_not_the_journal_is_told_the_time(stream: str, lines: Any, monke
     told = lines("text")
     log.info("stopped")
     assert read_stamped(told()[0]) == ("stopped", {})
+
+
+class Pipe:
+    """A log whose reader reads when the test says so."""
+
+    def __init__(self) -> None:
+        self.read_end, self.write_end = os.pipe()
+        fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, 4096)
+        self.log = Log(self.write_end)
+        self.log.configure(LogSettings(level="info"))
+
+    def fill(self, number: int) -> None:
+        """Log *number* lines, of which four fill the pipe."""
+        for position in range(number):
+            log.info("policy-new %s", KV(number=position, filling="x" * 1000))
+
+    def read(self) -> list[tuple[str, dict[str, Any]]]:
+        """All that is written until the log ends."""
+        chunks: list[bytes] = []
+        reader = threading.Thread(target=lambda: chunks.extend(iter(lambda: os.read(self.read_end, 1 << 16), b"")))
+        reader.start()
+        self.log.end(PATIENCE)
+        os.close(self.write_end)
+        reader.join()
+        self.write_end = os.open(os.devnull, os.O_WRONLY)  # to be closed in its place
+        return [read_stamped(line) for line in b"".join(chunks).decode().splitlines()]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.log.end(0.0)
+    for end in (pipe.read_end, pipe.write_end):
+        os.close(end)
+
+
+@pytest.mark.parametrize("blocking", [True, False], ids=["a blocking pipe", "a pipe made non-blocking by others"])
+def test_a_reader_that_stops_holds_up_nobody(pipe: Pipe, blocking: bool) -> None:
+    """What finds no room is counted and told of once, behind the lines that found some; all others arrive, in order."""
+    os.set_blocking(pipe.write_end, blocking)
+    pipe.fill(3 * LINES)  # with a writer that waits this would not return
+    lines = pipe.read()
+    kept = [fields["number"] for event, fields in lines if event == "policy-new"]
+    [dropped] = [fields["number"] for event, fields in lines if event == "log-dropped"]
+    assert len(kept) + int(dropped) == 3 * LINES
+    assert kept == sorted(kept, key=int)
+    assert len(kept) >= LINES
+    assert lines[-1][0] == "log-dropped"
+
+
+def test_a_full_pipe_does_not_hold_up_the_end(pipe: Pipe) -> None:
+    """The end waits as long as it was told, and no longer."""
+    pipe.fill(100)
+    pipe.log.end(0.01)  # with a writer that is waited for this would not return
+
+
+def test_lines_that_cannot_be_written_are_told_of_later(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk costs lines, and no more."""
+    told = lines("text")
+    full = [True]
+
+    def write(descriptor: int, data: bytes) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.write(descriptor, data)
+
+    monkeypatch.setattr("postfix_mtasts.daemon.logs._write_all", write)
+    log.info("stopped")
+    assert told() == [""]
+    full[0] = False
+    log.info("ready")
+    assert [read_stamped(line) for line in told()] == [("ready", {}), ("log-dropped", {"number": "1"})]
+
+
+def test_a_line_that_cannot_be_made_costs_no_answer(lines: Any) -> None:
+    """It is told of in place of the line."""
+
+    class Odd:
+        def __str__(self) -> str:
+            raise ValueError("odd")
+
+    told = lines("text")
+    log.info("ready %s", KV(listen=Odd()))
+    [(event, fields)] = [read_stamped(line) for line in told()]
+    assert (event, fields["place"], fields["reason"]) == ("internal-error", "log", '"ValueError: odd"')
 
 
 def test_every_line_is_an_event_with_fields() -> None:

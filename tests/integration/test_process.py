@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import subprocess
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-from tests.support.servers.daemon import Daemon, refused
+from tests.support.servers.daemon import ENVIRONMENT, PATIENCE, Daemon, refused
 from tests.support.servers.debian import postmap
 from tests.support.servers.internet import Internet, policy
+from tests.support.waiting import accepts, wait_until
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"
 GOOD = policy("mx.example.net")
@@ -138,3 +141,30 @@ def test_a_reload_that_fails_at_one_address_moves_none(internet: Internet, tmp_p
             assert page.status == 200
         with pytest.raises(OSError, match=r"refused|reset"):  # reset: it was closed a moment ago
             urlopen("http://127.0.0.1:9465/healthz", timeout=10)
+
+
+def test_a_log_that_nobody_reads_holds_up_no_answer_and_no_end(internet: Internet, tmp_path: Path) -> None:
+    """Standard error is a full pipe: lookups are answered, what was dropped is told once, and SIGTERM ends with 0."""
+    daemon = Daemon(tmp_path, internet.config(log={"level": "debug"}))
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(daemon.command(), env=ENVIRONMENT, stdin=subprocess.DEVNULL, stderr=write_end)
+    try:
+        host, port = daemon.address.split(":")[1:]
+        wait_until(lambda: accepts(host, int(port)), "the daemon listens")
+        with daemon.client() as client:
+            for number in range(5_000):  # a line each, of which the pipe takes forty
+                assert client.ask("postfix", f"x{number}") == "NOTFOUND "
+            assert client.ask("postfix", "known.process.test") == ENFORCED
+            text = b""
+            while b" log-dropped number=" not in text:
+                text += os.read(read_end, 1 << 16)
+            for number in range(5_000):
+                assert client.ask("postfix", f"y{number}") == "NOTFOUND "
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(read_end)
+        os.close(write_end)
