@@ -19,9 +19,23 @@ Any other exception is a bug.
 
 from __future__ import annotations
 
+from .faults import Fault, Seen
+
 
 class MtaStsError(Exception):
     """Base: caught at the edge of a thread, a task or a command."""
+
+
+class _Seen(MtaStsError):
+    """A failure as data; the message is its sentence."""
+
+    def __init__(self, fault: Fault, subject: str = "", value: str = "", line: int = 0) -> None:
+        self.seen = Seen(fault, subject, value, line)
+        super().__init__(str(self.seen))
+
+    @property
+    def reason(self) -> str:
+        return str(self)
 
 
 class InputError(MtaStsError):
@@ -36,20 +50,12 @@ class DomainError(InputError):
     """Text that is not a policy domain; there is nothing to look up."""
 
 
-class RecordError(InputError):
+class RecordError(_Seen, InputError):
     """The TXT records at _mta-sts give no usable record (RFC 8461 section 3.1)."""
 
 
-class PolicySyntaxError(InputError):
-    """A policy body breaks RFC 8461; reported as sts-policy-invalid.
-
-    *line* counts from 1; 0 stands for the body as a whole.
-    """
-
-    def __init__(self, line: int, section: str, problem: str) -> None:
-        place = f"line {line}: " if line else ""
-        super().__init__(f"{place}{problem} (RFC 8461 section {section})")
-        self.line, self.section, self.problem = line, section, problem
+class PolicySyntaxError(_Seen, InputError):
+    """A policy body breaks RFC 8461 section 3.2; reported as sts-policy-invalid."""
 
 
 class ConfigError(InputError):
@@ -64,20 +70,16 @@ class UnavailableError(MtaStsError):
     """The network failed us: a cached policy stays in force until max_age."""
 
 
-class DnsError(UnavailableError):
+class DnsError(_Seen, UnavailableError):
     """No usable DNS answer: SERVFAIL, REFUSED, a timeout, no server, a broken message."""
 
 
-class FetchError(UnavailableError):
-    """The policy host gave no usable answer.
+class FetchError(_Seen, UnavailableError):
+    """The policy host gave no usable answer; *stage* is one of core.outcome.Stage."""
 
-    *stage* is one of core.outcome.Stage, *result_type* one of
-    core.outcome.ResultType (RFC 8460 section 4.3.2).
-    """
-
-    def __init__(self, stage: str, result_type: str, reason: str) -> None:
-        super().__init__(reason)
-        self.stage, self.result_type, self.reason = stage, result_type, reason
+    def __init__(self, stage: str, fault: Fault, subject: str = "", value: str = "") -> None:
+        super().__init__(fault, subject, value)
+        self.stage, self.result_type = stage, fault.result_type
 
 
 class StoreError(MtaStsError):

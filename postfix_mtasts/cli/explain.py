@@ -17,13 +17,13 @@ from ..core.outcome import Absent, DnsFailed, Failed, Found, ResultType, Stage
 from ..core.policy import Mode, Policy
 from ..core.quoting import escape, quote
 from ..core.verdict import Kind
+from ..faults import NO_RECORD
 from ..resolving.tracing import Inquiry, Step
 from .comparing import Holding
 from .text import shown, span
 
 WIDTH = 80
 _HEAD = 24  # columns of "address  12345 ms  ok   "
-_RECORD_RULE = "(RFC 8461 section 3.1)"  # ends what core/record.py says of records that are there but of no use
 
 _GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
@@ -202,7 +202,8 @@ def _meaning(step: Step, inquiry: Inquiry, settings: LookupSettings) -> Iterator
 
 
 def _is_bad_record(outcome: Absent) -> bool:
-    return outcome.reason.endswith(_RECORD_RULE)
+    """Whether the domain has a record, but one of no use."""
+    return outcome.seen.fault not in NO_RECORD
 
 
 def _policy_meaning(policy: Policy) -> Iterator[str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from ..faults import ResultType as ResultType
+from ..faults import Seen
 from .policy import Policy
 
 
@@ -23,14 +25,6 @@ class Stage(StrEnum):
     POLICY = "policy"
     DANE = "dane"
     ANSWER = "answer"
-
-
-class ResultType(StrEnum):
-    """RFC 8460 section 4.3.2.2: how a policy failed."""
-
-    FETCH_ERROR = "sts-policy-fetch-error"
-    INVALID = "sts-policy-invalid"
-    WEBPKI_INVALID = "sts-webpki-invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +47,12 @@ class Unchanged:
 class Absent:
     """The domain has no usable TXT record: none, more than one, or an invalid one."""
 
-    reason: str
+    seen: Seen
     ttl: float  # seconds DNS lets us remember it: the SOA minimum, or the records' TTL
+
+    @property
+    def reason(self) -> str:
+        return str(self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +61,26 @@ class Failed:
 
     record_id: str  # the id that was tried
     stage: Stage
-    result_type: ResultType
-    reason: str
+    seen: Seen
+
+    @property
+    def result_type(self) -> ResultType:
+        return self.seen.fault.result_type
+
+    @property
+    def reason(self) -> str:
+        return str(self.seen)
 
 
 @dataclass(frozen=True, slots=True)
 class DnsFailed:
     """DNS did not say whether there is a record."""
 
-    reason: str
+    seen: Seen
+
+    @property
+    def reason(self) -> str:
+        return str(self.seen)
 
 
 Outcome: TypeAlias = Found | Unchanged | Absent | Failed | DnsFailed

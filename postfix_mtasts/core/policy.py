@@ -24,6 +24,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from ..errors import PolicySyntaxError
+from ..faults import Fault, clip
 
 MAX_AGE_LIMIT = 31_557_600  # seconds, section 3.2; more is cut, since refusing it would leave the domain unprotected
 
@@ -32,8 +33,6 @@ _MAX_AGE = re.compile(r"[0-9]{1,10}")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _MX = re.compile(rf"(?:\*\.)?(?=.{{1,253}}\Z)(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")  # no TLD is a number: no addresses
 _MX_LIMIT = len("*.") + 253 + len(".")  # characters
-
-_SHOWN = 60  # characters of a remote value in a message
 
 
 class Mode(StrEnum):
@@ -76,10 +75,10 @@ def parse_policy(body: bytes) -> Policy:
             continue
         key, colon, value = line.partition(":")
         if not colon:
-            raise _fault(number, f"no colon in {_show(line)}")
+            raise _fault(Fault.POLICY_NO_COLON, line, number)
         key, value = key.rstrip(" \t"), value.lstrip(" \t")
         if line[-1] == "\r":  # before the LF that ends the line in Policy.text it would read as a CRLF
-            raise _fault(number, f"stray CR at the end of {_show(line)}; a line ends in LF or CRLF")
+            raise _fault(Fault.POLICY_STRAY_CR, line, number)
         lines.append(line)
         if key == "mx":
             pattern = _read_mx(value)
@@ -90,7 +89,7 @@ def parse_policy(body: bytes) -> Policy:
         elif key == "version" or key == "mode" or key == "max_age":
             first.setdefault(key, (number, value))
         elif not _KEY.fullmatch(key):
-            raise _fault(number, f"bad key {_show(key)}; 1 to 32 letters, digits, '_', '-' and '.' make a key")
+            raise _fault(Fault.POLICY_KEY, key, number)
     _check_version(first)
     mode = _read_mode(first)
     max_age = _read_max_age(first)
@@ -104,7 +103,7 @@ def _decode(body: bytes) -> str:
         return body.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
-        raise _fault(line, f"byte {body[error.start]:#04x} is not UTF-8") from None
+        raise _fault(Fault.POLICY_NOT_UTF8, f"{body[error.start]:#04x}", line) from None
 
 
 def _read_mx(value: str) -> str | None:
@@ -122,39 +121,35 @@ def _read_short_mx(value: str) -> str | None:
 def _check_version(first: Mapping[str, tuple[int, str]]) -> None:
     number, value = _required(first, "version")
     if value != "STSv1":
-        raise _fault(number, f"version {_show(value)} is not STSv1")
+        raise _fault(Fault.POLICY_VERSION, value, number)
 
 
 def _read_mode(first: Mapping[str, tuple[int, str]]) -> Mode:
     number, value = _required(first, "mode")
     mode = _MODES.get(value)
     if mode is None:
-        raise _fault(number, f"mode {_show(value)} is not enforce, testing or none")
+        raise _fault(Fault.POLICY_MODE, value, number)
     return mode
 
 
 def _read_max_age(first: Mapping[str, tuple[int, str]]) -> int:
     number, value = _required(first, "max_age")
     if not _MAX_AGE.fullmatch(value):
-        raise _fault(number, f"max_age {_show(value)} is not 1 to 10 digits")
+        raise _fault(Fault.POLICY_MAX_AGE, value, number)
     return min(int(value), MAX_AGE_LIMIT)
 
 
 def _required(first: Mapping[str, tuple[int, str]], key: str) -> tuple[int, str]:
     if key not in first:
-        raise _fault(0, f"{key} is missing")
+        raise _fault(Fault.POLICY_MISSING, key)
     return first[key]
 
 
 def _no_usable_mx(mode: Mode, unusable: list[str]) -> PolicySyntaxError:
     if not unusable:
-        return _fault(0, f"no usable mx: mode {mode} needs one mx line at least")
-    return _fault(0, f"no usable mx: {_show(unusable[0])} is not a host name or '*.' and a host name")
+        return _fault(Fault.POLICY_NO_MX, mode)
+    return _fault(Fault.POLICY_UNUSABLE_MX, unusable[0])
 
 
-def _fault(line: int, problem: str) -> PolicySyntaxError:
-    return PolicySyntaxError(line, "3.2", problem)
-
-
-def _show(value: str) -> str:
-    return repr(value[:_SHOWN]) + ("..." if len(value) > _SHOWN else "")
+def _fault(fault: Fault, value: str, line: int = 0) -> PolicySyntaxError:
+    return PolicySyntaxError(fault, "", clip(value), line)

@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import RecordError
+from ..faults import Fault, clip
 
 _BEGIN = re.compile(rb"v=STSv1[ \t]*;")  # sts-version, *WSP ";"
 _FIELD = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})=[!-:<>-~]+")  # sts-ext-name "=" sts-ext-value
 _ID = re.compile(rb"[A-Za-z0-9]{1,32}")
-
-_SHOWN = 60  # bytes of a remote value in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def select_record(texts: Sequence[bytes]) -> Record | None:
     if not records:
         return None
     if len(records) > 1:
-        raise RecordError(f"{len(records)} TXT records begin with v=STSv1; there must be one (RFC 8461 section 3.1)")
+        raise RecordError(Fault.RECORD_SEVERAL, value=str(len(records)))
     return Record(_read_id(records[0]))
 
 
@@ -54,24 +53,15 @@ def _read_id(record: bytes) -> str:
     fields = [field.strip(b" \t") for field in record.split(b";")]
     if not fields[-1]:  # the last ";" may be left out
         fields.pop()
-    ids = []
+    record_id: bytes | None = None
     for field in fields[1:]:
         match = _FIELD.fullmatch(field)
         if match is None:
-            raise _malformed(f"field {_show(field)} is not name=value" if field else "empty field between two ';'")
-        if match[1] == b"id":
-            ids.append(field[3:])
-    if len(ids) != 1:
-        raise _malformed(f"{len(ids)} id fields; there must be one" if ids else "no id field")
-    if not _ID.fullmatch(ids[0]):
-        raise _malformed(f"id {_show(ids[0])} is not 1 to 32 letters and digits")
-    return ids[0].decode("ascii")
-
-
-def _malformed(problem: str) -> RecordError:
-    return RecordError(f"TXT record: {problem} (RFC 8461 section 3.1)")
-
-
-def _show(value: bytes) -> str:
-    """The value's first bytes in quotes, as visible ASCII."""
-    return repr(value[:_SHOWN])[1:] + ("..." if len(value) > _SHOWN else "")
+            raise RecordError(Fault.RECORD_FIELD if field else Fault.RECORD_FIELD_EMPTY, value=clip(field))
+        if match[1] == b"id" and record_id is None:  # of a repeated field all but the first are ignored
+            record_id = field[3:]
+    if record_id is None:
+        raise RecordError(Fault.RECORD_NO_ID)
+    if not _ID.fullmatch(record_id):
+        raise RecordError(Fault.RECORD_ID, value=clip(record_id))
+    return record_id.decode("ascii")

@@ -29,3 +29,7 @@ class Verdict:
     reason: str  # one sentence; what TEMP and PERM send, and logs and `query` show
     lasts: float  # seconds from now
     policy: Policy | None = None  # with SECURE, and only then
+
+    def __post_init__(self) -> None:
+        if (self.policy is not None) is not (self.kind is Kind.SECURE):
+            raise ValueError(f"a verdict of kind {self.kind} with{'out' if self.policy is None else ''} a policy")

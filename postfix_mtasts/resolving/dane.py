@@ -22,6 +22,7 @@ from ..core.names import Domain
 from ..core.outcome import Note, Stage, no_note
 from ..core.ports import Dns
 from ..errors import DnsError
+from ..faults import Fault
 
 HOST_LIMIT = 16  # MX hosts asked about, by preference; a domain must not make us ask without end
 NAME_LIMIT = 253  # characters of a domain name without its final dot
@@ -181,7 +182,7 @@ class _Reading:
         if not alias.secure:
             return (), "neither its address nor its alias is secure"
         if not alias.records:
-            raise DnsError(f"{name} is an alias in one answer of DNS and none in the next")
+            raise DnsError(Fault.DNS_CONTRADICTION, name)
         return (name,), ""
 
     def _address(self, name: str) -> DnsAnswer[str]:

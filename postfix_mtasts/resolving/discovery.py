@@ -13,11 +13,12 @@ from collections.abc import Collection, Sequence
 
 from ..core.addresses import connect_order, forbidden
 from ..core.names import Domain
-from ..core.outcome import Absent, DnsFailed, Failed, Found, Note, Outcome, ResultType, Stage, Unchanged, no_note
+from ..core.outcome import Absent, DnsFailed, Failed, Found, Note, Outcome, Stage, Unchanged, no_note
 from ..core.policy import parse_policy
 from ..core.ports import Sources
 from ..core.record import Record, select_record
 from ..errors import DnsError, FetchError, PolicySyntaxError, RecordError
+from ..faults import Fault, Seen, clip
 
 NAME_LIMIT = 253  # characters of a domain name without its final dot
 
@@ -54,23 +55,23 @@ def record_name(domain: str) -> str:
 
 def absent(name: str, exists: bool, ttl: float) -> Absent:
     """What it means that DNS has no MTA-STS record at *name*."""
-    return Absent(f"no TXT record at {name} begins with v=STSv1;" if exists else f"{name} does not exist", ttl)
+    return Absent(Seen(Fault.RECORD_NONE if exists else Fault.RECORD_NO_NAME, name), ttl)
 
 
 def _read_record(domain: Domain, sources: Sources, note: Note) -> tuple[Record | None, Absent | DnsFailed]:
     """The record, or what its absence is."""
     name = record_name(domain)
     if len(name) > NAME_LIMIT:  # no such name can be asked for, so there is no such record
-        return None, Absent(f"{name[:60]}... is longer than a domain name", float("inf"))
+        return None, Absent(Seen(Fault.RECORD_NAME_TOO_LONG, clip(name)), float("inf"))
     try:
         answer = sources.dns.txt(name)
     except DnsError as error:
-        return None, DnsFailed(str(error))
+        return None, DnsFailed(error.seen)
     missing = absent(name, answer.exists, answer.ttl)
     try:
         record = select_record(answer.records)
     except RecordError as error:
-        return None, Absent(str(error), answer.ttl)
+        return None, Absent(error.seen, answer.ttl)
     if record is not None:
         note(Stage.RECORD, f"{name} has id {record.id}")
     return record, missing
@@ -85,11 +86,11 @@ def _fetch(domain: Domain, record_id: str, sources: Sources, note: Note) -> Foun
             body = sources.hosts.get(host, addresses, note, transfer)
         policy = parse_policy(body)
     except DnsError as error:
-        return Failed(record_id, Stage.ADDRESS, ResultType.FETCH_ERROR, str(error))
+        return Failed(record_id, Stage.ADDRESS, error.seen)
     except FetchError as error:
-        return Failed(record_id, Stage(error.stage), ResultType(error.result_type), error.reason)
+        return Failed(record_id, Stage(error.stage), error.seen)
     except PolicySyntaxError as error:
-        return Failed(record_id, Stage.POLICY, ResultType.INVALID, str(error))
+        return Failed(record_id, Stage.POLICY, error.seen)
     note(Stage.POLICY, f"mode {policy.mode}, max_age {policy.max_age}, {len(policy.mx)} mx patterns")
     return Found(record_id, policy, fetched_at)
 
@@ -111,14 +112,10 @@ def _addresses(host: str, sources: Sources) -> Sequence[str]:
     if not found:
         if failure is not None:
             raise failure
-        raise FetchError(Stage.ADDRESS, ResultType.FETCH_ERROR, f"{host} has no address")
+        raise FetchError(Stage.ADDRESS, Fault.NO_ADDRESS, host)
     reasons = {address: forbidden(address) for address in found} if not sources.allow_private_addresses else {}
     v6, v4 = ([address for address in family if not reasons.get(address)] for family in families)
     if not v6 and not v4:
         named = ", ".join(f"{address} is {reason}" for address, reason in list(reasons.items())[:4])
-        raise FetchError(
-            Stage.ADDRESS,
-            ResultType.FETCH_ERROR,
-            f"{host} has no public address: {named} (fetch.allow_private_addresses is false)",
-        )
+        raise FetchError(Stage.ADDRESS, Fault.PRIVATE_ADDRESS, host, named)
     return connect_order(v6, v4)

@@ -7,9 +7,11 @@ import pytest
 from postfix_mtasts.config.settings import LookupSettings
 from postfix_mtasts.core.answering import of_failure, of_policy
 from postfix_mtasts.core.dane import DaneStatus
-from postfix_mtasts.core.outcome import Absent, DnsFailed, Failed, ResultType, Stage
+from postfix_mtasts.core.outcome import Absent, DnsFailed, ResultType, Stage
 from postfix_mtasts.core.verdict import Kind
+from postfix_mtasts.faults import Fault, Seen
 from tests.support.fakes.entries import policy
+from tests.support.fakes.faults import dns_failed, failed
 
 USABLE, UNUSABLE, UNKNOWN = DaneStatus.USABLE, DaneStatus.UNUSABLE, DaneStatus.UNKNOWN
 
@@ -36,23 +38,24 @@ def test_a_policy(mode: str, status: DaneStatus | None, kind: Kind, reason: str)
 
 
 LOOKUP = LookupSettings(negative_ttl=600.0, failure_ttl=300.0, on_dns_failure="skip")
+GONE = Seen(Fault.RECORD_NO_NAME, "_mta-sts.example.com")
 DEFER = LookupSettings(on_dns_failure="defer")
 
 FAILURES = [
-    ("absent, for its TTL", Absent("x", 120.0), LOOKUP, Kind.NOTFOUND, 120.0),
-    ("absent, a minute at least", Absent("x", 5.0), LOOKUP, Kind.NOTFOUND, 60.0),
-    ("absent, no longer than negative_ttl", Absent("x", 86_400.0), LOOKUP, Kind.NOTFOUND, 600.0),
-    ("absent for ever", Absent("x", float("inf")), LOOKUP, Kind.NOTFOUND, 600.0),
+    ("absent, for its TTL", Absent(GONE, 120.0), LOOKUP, Kind.NOTFOUND, 120.0),
+    ("absent, a minute at least", Absent(GONE, 5.0), LOOKUP, Kind.NOTFOUND, 60.0),
+    ("absent, no longer than negative_ttl", Absent(GONE, 86_400.0), LOOKUP, Kind.NOTFOUND, 600.0),
+    ("absent for ever", Absent(GONE, float("inf")), LOOKUP, Kind.NOTFOUND, 600.0),
     (
         "absent, negative_ttl being shorter than a minute",
-        Absent("x", 5.0),
+        Absent(GONE, 5.0),
         LookupSettings(negative_ttl=10.0),
         Kind.NOTFOUND,
         10.0,
     ),
-    ("absent, though DNS failures defer", Absent("x", 120.0), DEFER, Kind.NOTFOUND, 120.0),
-    ("DNS fails, and mail goes on", DnsFailed("x"), LOOKUP, Kind.NOTFOUND, 30.0),
-    ("DNS fails, and mail waits", DnsFailed("x"), DEFER, Kind.TEMP, 30.0),
+    ("absent, though DNS failures defer", Absent(GONE, 120.0), DEFER, Kind.NOTFOUND, 120.0),
+    ("DNS fails, and mail goes on", dns_failed(), LOOKUP, Kind.NOTFOUND, 30.0),
+    ("DNS fails, and mail waits", dns_failed(), DEFER, Kind.TEMP, 30.0),
 ]
 
 
@@ -60,12 +63,13 @@ FAILURES = [
 def test_no_policy(title: str, outcome: Absent | DnsFailed, settings: LookupSettings, kind: Kind, lasts: float) -> None:
     """How long that is remembered goes by what DNS allows and the settings want."""
     verdict = of_failure(outcome, settings)
-    assert (verdict.kind, verdict.lasts, verdict.reason, verdict.policy) == (kind, lasts, "x", None)
+    assert (verdict.kind, verdict.lasts, verdict.reason, verdict.policy) == (kind, lasts, outcome.reason, None)
 
 
 @pytest.mark.parametrize("settings", [LOOKUP, LookupSettings(failure_ttl=300.0, on_dns_failure="defer")])
 @pytest.mark.parametrize("result", ResultType)
 def test_a_failed_fetch_never_holds_mail_up(result: ResultType, settings: LookupSettings) -> None:
     """RFC 8461 section 3.3: without a cached policy mail goes on; on_dns_failure changes nothing."""
-    verdict = of_failure(Failed("1", Stage.HTTP, result, "404"), settings)
-    assert (verdict.kind, verdict.lasts, verdict.reason) == (Kind.NOTFOUND, 300.0, f"{result}: 404")
+    outcome = failed("1", Stage.HTTP, "404", result)
+    verdict = of_failure(outcome, settings)
+    assert (verdict.kind, verdict.lasts, verdict.reason) == (Kind.NOTFOUND, 300.0, f"{result}: {outcome.reason}")

@@ -20,6 +20,8 @@ GOOD = [
     ("another field of 32 characters' name", b"v=STSv1; " + b"n" * 32 + b"=v; id=1", "1"),
     ("field names are case-sensitive, so ID is another field", b"v=STSv1; ID=2; id=1", "1"),
     ("v once more is just another field", b"v=STSv1; v=STSv2; id=1", "1"),
+    ("id twice: the first counts (section 3.2)", b"v=STSv1; id=1; id=2;", "1"),
+    ("two records in one string", b"v=STSv1; id=1; v=STSv1; id=2;", "1"),
 ]
 
 NOT_OURS = [
@@ -43,7 +45,6 @@ BAD = [
     ("a good and a malformed one", [b"v=STSv1; id=1;", b"v=STSv1;"], "2 TXT records"),
     ("nothing but the version", [b"v=STSv1;"], "no id field"),
     ("no id", [b"v=STSv1; a=b;"], "no id field"),
-    ("id twice", [b"v=STSv1; id=1; id=1;"], "2 id fields"),
     ("empty id", [b"v=STSv1; id=;"], "field 'id=' is not name=value"),
     ("id of 33 characters", [b"v=STSv1; id=" + b"1" * 33], "is not 1 to 32 letters and digits"),
     ("id with a hyphen", [b"v=STSv1; id=2020-01-01;"], "id '2020-01-01' is not"),
@@ -60,7 +61,7 @@ BAD = [
     ("an equals sign in another field's value", [b"v=STSv1; id=1; a=b=c"], "field 'a=b=c' is not name=value"),
     ("a control character in another field", [b"v=STSv1; id=1; a=\x07"], r"field 'a=\x07' is not name=value"),
     ("a carriage return at the end", [b"v=STSv1; id=1;\r"], r"field '\r' is not name=value"),
-    ("two records in one string", [b"v=STSv1; id=1; v=STSv1; id=1;"], "2 id fields"),
+    ("id twice, the first of no use", [b"v=STSv1; id=-; id=1;"], "id '-' is not"),
 ]
 
 

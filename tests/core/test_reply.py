@@ -64,7 +64,7 @@ def test_with_tlsrpt_the_sts_attributes_follow() -> None:
 @pytest.mark.parametrize("tlsrpt", [False, True])
 def test_dane_only_never_has_sts_attributes(tlsrpt: bool) -> None:
     """With them Postfix 3.10.5 skips hosts."""
-    verdict = Verdict(Kind.DANE_ONLY, "the MX hosts have TLSA records", 60.0, policy_of("mx.example.com"))
+    verdict = Verdict(Kind.DANE_ONLY, "the MX hosts have TLSA records", 60.0)
     assert answer_text(verdict, DOMAIN, tlsrpt) == "dane-only"
     assert read_result(b"dane-only") == ("dane-only", [])
 
@@ -80,12 +80,6 @@ def test_a_failure_is_answered_with_its_reason(kind: Kind) -> None:
 def test_nothing_follows_notfound() -> None:
     """Why there is no policy is for our own log."""
     assert answer_text(Verdict(Kind.NOTFOUND, "no TXT record", 60.0), DOMAIN, tlsrpt=True) == ""
-
-
-def test_a_secure_verdict_without_policy_is_a_bug() -> None:
-    """It must not become an answer of any kind."""
-    with pytest.raises(ValueError, match="policy"):
-        answer_text(Verdict(Kind.SECURE, "", 60.0), DOMAIN, tlsrpt=False)
 
 
 FRAMES = [

@@ -17,6 +17,7 @@ from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Stage
 from postfix_mtasts.errors import DnsError
 from postfix_mtasts.resolving.dane import HOST_LIMIT, facts
+from tests.support.fakes.faults import servfail
 
 USABLE, UNUSABLE, UNKNOWN = DaneStatus.USABLE, DaneStatus.UNUSABLE, DaneStatus.UNKNOWN
 DOMAIN = Domain("example.com")
@@ -25,7 +26,7 @@ Zone = Mapping[tuple[str, str], DnsAnswer[Any] | DnsError]
 
 EE = Tlsa(3, 1, 1, bytes(32))
 PKIX = Tlsa(1, 1, 1, bytes(32))
-SERVFAIL = DnsError("SERVFAIL")
+SERVFAIL = servfail()
 
 
 def yes(*records: Any, name: str = "", ttl: float = 600.0) -> DnsAnswer[Any]:

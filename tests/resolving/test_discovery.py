@@ -11,17 +11,19 @@ import pytest
 
 from postfix_mtasts.core.dnsdata import DnsAnswer
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import Absent, DnsFailed, Failed, Found, Note, Outcome, ResultType, Stage, Unchanged
+from postfix_mtasts.core.outcome import Absent, Failed, Found, Note, Outcome, Stage, Unchanged
 from postfix_mtasts.core.ports import Sources, Transfer
 from postfix_mtasts.errors import DnsError, FetchError
+from postfix_mtasts.faults import Fault, Seen
 from postfix_mtasts.resolving.discovery import discover
+from tests.support.fakes.faults import dns_failed, servfail
 
 D = Domain("example.com")
 TXT = b"v=STSv1; id=2;"
 BODY = b"version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n"
 V4, V6 = "8.8.8.8", "2001:4860:4860::8888"
 NOW = 1_700_000_000.0
-FETCH, INVALID, WEBPKI = ResultType.FETCH_ERROR, ResultType.INVALID, ResultType.WEBPKI_INVALID
+RECORD, HOST = "_mta-sts.example.com", "mta-sts.example.com"
 
 Records = Sequence[Any] | DnsError
 
@@ -100,20 +102,20 @@ def test_a_policy_is_found() -> None:
 
 
 NO_RECORD: list[tuple[str, Mapping[str, Any], Outcome]] = [
-    ("no name", {"txt": (), "exists": False}, Absent("_mta-sts.example.com does not exist", 300.0)),
-    ("no TXT", {"txt": ()}, Absent("no TXT record at _mta-sts.example.com begins with v=STSv1;", 300.0)),
+    ("no name", {"txt": (), "exists": False}, Absent(Seen(Fault.RECORD_NO_NAME, RECORD), 300.0)),
+    ("no TXT", {"txt": ()}, Absent(Seen(Fault.RECORD_NONE, RECORD), 300.0)),
     (
         "others only",
         {"txt": (b"v=spf1 -all",)},
-        Absent("no TXT record at _mta-sts.example.com begins with v=STSv1;", 300.0),
+        Absent(Seen(Fault.RECORD_NONE, RECORD), 300.0),
     ),
     (
         "two",
         {"txt": (TXT, TXT)},
-        Absent("2 TXT records begin with v=STSv1; there must be one (RFC 8461 section 3.1)", 300.0),
+        Absent(Seen(Fault.RECORD_SEVERAL, value="2"), 300.0),
     ),
-    ("malformed", {"txt": (b"v=STSv1;",)}, Absent("TXT record: no id field (RFC 8461 section 3.1)", 300.0)),
-    ("DNS fails", {"txt": DnsError("SERVFAIL")}, DnsFailed("SERVFAIL")),
+    ("malformed", {"txt": (b"v=STSv1;",)}, Absent(Seen(Fault.RECORD_NO_ID), 300.0)),
+    ("DNS fails", {"txt": servfail()}, dns_failed()),
 ]
 
 
@@ -152,17 +154,17 @@ FAILED: list[tuple[str, Mapping[str, Any], Failed]] = [
     (
         "no address",
         {"a": ()},
-        Failed("2", Stage.ADDRESS, FETCH, "mta-sts.example.com has no address"),
+        Failed("2", Stage.ADDRESS, Seen(Fault.NO_ADDRESS, HOST)),
     ),
     (
         "addresses cannot be had",
-        {"a": DnsError("a: SERVFAIL"), "aaaa": DnsError("aaaa: SERVFAIL")},
-        Failed("2", Stage.ADDRESS, FETCH, "a: SERVFAIL"),
+        {"a": servfail("A"), "aaaa": servfail("AAAA")},
+        Failed("2", Stage.ADDRESS, servfail("A").seen),
     ),
     (
         "no IPv4 address, and IPv6 cannot be had",
-        {"a": (), "aaaa": DnsError("aaaa: SERVFAIL")},
-        Failed("2", Stage.ADDRESS, FETCH, "aaaa: SERVFAIL"),
+        {"a": (), "aaaa": servfail("AAAA")},
+        Failed("2", Stage.ADDRESS, servfail("AAAA").seen),
     ),
     (
         "private addresses only",
@@ -170,21 +172,23 @@ FAILED: list[tuple[str, Mapping[str, Any], Failed]] = [
         Failed(
             "2",
             Stage.ADDRESS,
-            FETCH,
-            "mta-sts.example.com has no public address: 127.0.0.1 is loopback, 10.0.0.1 is private (RFC 1918)"
-            " (fetch.allow_private_addresses is false)",
+            Seen(Fault.PRIVATE_ADDRESS, HOST, "127.0.0.1 is loopback, 10.0.0.1 is private (RFC 1918)"),
         ),
     ),
     (
         "a certificate of somebody else",
-        {"body": FetchError(Stage.TLS, WEBPKI, "self-signed")},
-        Failed("2", Stage.TLS, WEBPKI, "self-signed"),
+        {"body": FetchError(Stage.TLS, Fault.CERTIFICATE_SELF_SIGNED, HOST)},
+        Failed("2", Stage.TLS, Seen(Fault.CERTIFICATE_SELF_SIGNED, HOST)),
     ),
-    ("404", {"body": FetchError(Stage.HTTP, FETCH, "404")}, Failed("2", Stage.HTTP, FETCH, "404")),
+    (
+        "404",
+        {"body": FetchError(Stage.HTTP, Fault.HTTP_STATUS, HOST, "404")},
+        Failed("2", Stage.HTTP, Seen(Fault.HTTP_STATUS, HOST, "404")),
+    ),
     (
         "no policy",
         {"body": b"<html>"},
-        Failed("2", Stage.POLICY, INVALID, "line 1: no colon in '<html>' (RFC 8461 section 3.2)"),
+        Failed("2", Stage.POLICY, Seen(Fault.POLICY_NO_COLON, "", "<html>", 1)),
     ),
 ]
 
@@ -197,8 +201,8 @@ def test_a_fetch_that_fails(title: str, given: Mapping[str, Any], want: Failed) 
 
 ADDRESSES: list[tuple[str, Mapping[str, Any], str]] = [
     ("IPv6 first", {"a": (V4,), "aaaa": (V6,)}, f"{V6} {V4}"),
-    ("IPv6 cannot be had", {"aaaa": DnsError("SERVFAIL")}, V4),
-    ("IPv4 cannot be had", {"a": DnsError("SERVFAIL"), "aaaa": (V6,)}, V6),
+    ("IPv6 cannot be had", {"aaaa": servfail()}, V4),
+    ("IPv4 cannot be had", {"a": servfail(), "aaaa": (V6,)}, V6),
     ("a private one among others", {"a": ("10.0.0.1", V4)}, V4),
     ("private ones, permitted", {"a": ("10.0.0.1",), "private": True}, "10.0.0.1"),
     ("many", {"a": ("8.8.8.1", "8.8.8.2", "8.8.8.3")}, "8.8.8.1 8.8.8.2"),

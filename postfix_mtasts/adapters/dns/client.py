@@ -31,6 +31,7 @@ import dns.rcode
 
 from ...core.dnsdata import DnsAnswer, Mx, Tlsa
 from ...errors import DnsError
+from ...faults import Fault
 from .probe import query, seconds, sockaddr
 from .resolvconf import ResolvConf
 
@@ -44,6 +45,8 @@ _AD, _TC, _RCODE = 0x0020, 0x0200, 0x000F
 _NOERROR, _SERVFAIL, _NXDOMAIN = 0, 2, 3
 _IN, _SOA = 1, 6
 _ASKED = b"\xc0\x0c"  # a pointer to the question's name, as nearly all owners are written
+
+_FAULTS = {"servfail": Fault.DNS_SERVFAIL, "timeout": Fault.DNS_TIMEOUT, "other": Fault.DNS_OTHER}  # the gravest first
 
 _UNREADABLE = (dns.exception.DNSException, struct.error, ValueError, IndexError)
 
@@ -207,9 +210,10 @@ class DnsClient:
                     return answer
             patience *= 2
         results = {fault.result for fault in faults.values()}
-        self._count(rdtype.name, next(result for result in ("servfail", "timeout", "other") if result in results))
+        result = next(result for result in _FAULTS if result in results)
+        self._count(rdtype.name, result)
         said = "; ".join(f"{fault} from {server}" for server, fault in faults.items())
-        raise DnsError(f"no {rdtype.name} answer for {_text(wanted) or '.'}: {said}")
+        raise DnsError(_FAULTS[result], name, f"no {rdtype.name} answer for {_text(wanted) or '.'}: {said}")
 
     def _hear(self, server: str, name: dns.name.Name, rdtype: int, until: float) -> bytes:
         """What *server* says. Raises: _Fault."""
@@ -231,7 +235,7 @@ def _absolute(name: str) -> dns.name.Name:
             raise ValueError("not ASCII")
         return dns.name.from_text(name)
     except _UNREADABLE as error:
-        raise DnsError(f"{name[:100]!r} cannot be asked of DNS: {error}") from None
+        raise DnsError(Fault.DNS_NAME, name[:100], str(error)) from None
 
 
 def _text(name: dns.name.Name) -> str:

@@ -33,6 +33,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 
 from ... import __version__
 from ...core.outcome import Note, Stage, no_note
+from ...faults import Fault
 from .tls import Fetch, Transfer, make_context, open_tls
 
 __all__ = ["BODY_LIMIT", "HttpsPolicyHosts", "Transfer"]
@@ -55,17 +56,14 @@ _DECODERS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflat
 
 _FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError, zlib.error)
 
-_ENDS_EARLY = "the body ends early, or its chunks are broken"
-_NOT_AS_ENCODED = "the body is not what its Content-Encoding says"
-_NOT_HTTP = "what was answered is not HTTP/1"
-_WORDS: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits
-    (RemoteDisconnected, "the connection was closed before an answer came"),
-    (UnknownProtocol, _NOT_HTTP),
-    (BadStatusLine, _NOT_HTTP),
-    (LineTooLong, "the header has a line of more than 65,536 bytes"),
-    (IncompleteRead, _ENDS_EARLY),
-    (InvalidHeader, "the header contradicts itself"),
-    (zlib.error, _NOT_AS_ENCODED),
+_FAULTS: tuple[tuple[type[BaseException], Fault], ...] = (  # the first that fits
+    (RemoteDisconnected, Fault.HTTP_CLOSED),
+    (UnknownProtocol, Fault.HTTP_NONE),
+    (BadStatusLine, Fault.HTTP_NONE),
+    (LineTooLong, Fault.HTTP_LONG_LINE),
+    (IncompleteRead, Fault.HTTP_BODY_ENDS),
+    (InvalidHeader, Fault.HTTP_CONTRADICTION),
+    (zlib.error, Fault.HTTP_NOT_AS_ENCODED),
 )
 
 
@@ -101,7 +99,7 @@ class HttpsPolicyHosts:
             with closing(pool), closing(_ask(pool, host)) as response:
                 return _read_answer(fetch, response)
         except _FAILURES as error:
-            raise fetch.failure(_words(error)) from error
+            raise fetch.failure(_fault(error), type(error).__name__) from error
         finally:
             own.release()
 
@@ -153,14 +151,14 @@ def _read_answer(fetch: Fetch, response: requests.Response) -> bytes:
     status = response.status_code
     if 300 <= status < 400 and "Location" in response.headers:
         target = response.headers["Location"][:_SHOWN]
-        raise fetch.failure(f"status {status} points to {target!r}; redirects are not followed")
+        raise fetch.failure(Fault.HTTP_REDIRECT, f"{status} points to {target!r}")
     if status != 200:
-        raise fetch.failure(f"status {status}, not 200")
+        raise fetch.failure(Fault.HTTP_STATUS, str(status))
     content_type = response.headers.get("Content-Type")
     if content_type is None:
-        raise fetch.failure("no Content-Type, not text/plain")
+        raise fetch.failure(Fault.HTTP_NO_TYPE)
     if content_type.partition(";")[0].strip().lower() != "text/plain":
-        raise fetch.failure(f"Content-Type {content_type[:_SHOWN]!r}, not text/plain")
+        raise fetch.failure(Fault.HTTP_TYPE, content_type[:_SHOWN])
     body = _read_body(fetch, response)
     fetch.note(Stage.HTTP, f"{status} text/plain, {len(body)} bytes")
     return body
@@ -172,11 +170,11 @@ def _read_body(fetch: Fetch, response: requests.Response) -> bytes:
     while piece := response.raw.read(_PIECE, decode_content=False):
         body += decoder.decompress(piece, BODY_LIMIT + 1 - len(body)) if decoder else piece
         if len(body) > BODY_LIMIT:
-            raise fetch.failure(f"the policy is longer than {BODY_LIMIT:,} bytes")
+            raise fetch.failure(Fault.HTTP_POLICY_TOO_LONG, f"{BODY_LIMIT:,}")
     if response.raw.length_remaining:  # urllib3 1.26 says nothing
-        raise fetch.failure(_ENDS_EARLY)
+        raise fetch.failure(Fault.HTTP_BODY_ENDS)
     if decoder and (not decoder.eof or decoder.unused_data):
-        raise fetch.failure(_NOT_AS_ENCODED)
+        raise fetch.failure(Fault.HTTP_NOT_AS_ENCODED)
     return body
 
 
@@ -184,19 +182,19 @@ def _make_decoder(fetch: Fetch, coding: str) -> zlib._Decompress | None:
     if coding in ("", "identity"):
         return None
     if coding not in _DECODERS:
-        raise fetch.failure(f"Content-Encoding {coding[:_SHOWN]!r}, which was not asked for")
+        raise fetch.failure(Fault.HTTP_ENCODING, coding[:_SHOWN])
     return zlib.decompressobj(_DECODERS[coding])
 
 
-def _words(error: BaseException) -> str:
-    """What was wrong with the answer, from the outermost exception of a chain that we have words for."""
+def _fault(error: BaseException) -> Fault:
+    """What was wrong with the answer, from the outermost exception of a chain that is known."""
     for cause in _chain(error):
-        for kind, words in _WORDS:
+        for kind, fault in _FAULTS:
             if isinstance(cause, kind):
-                return words
+                return fault
         if type(cause) is HTTPException:  # http.client raises it as such for one reason only
-            return "the header has more than 100 lines"
-    return f"the answer cannot be read as HTTP ({type(error).__name__})"
+            return Fault.HTTP_MANY_LINES
+    return Fault.HTTP_OTHER
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

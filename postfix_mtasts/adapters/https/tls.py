@@ -25,8 +25,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
-from ...core.outcome import Note, ResultType, Stage, no_note
+from ...core.outcome import Note, Stage, no_note
 from ...errors import ConfigError, FetchError
+from ...faults import Fault
 
 CONNECT_LIMIT = 5.0  # seconds to connect to one address
 RECEIVED_LIMIT = 1 << 20  # bytes of one answer: header, chunk sizes and all
@@ -35,35 +36,32 @@ _SHOWN = 100  # characters of a certificate's text
 _T = TypeVar("_T")
 
 _LATE = {
-    Stage.ADDRESS: "no connection",
-    Stage.TLS: "the TLS handshake was not done",
-    Stage.HTTP: "the answer was not complete",
+    Stage.ADDRESS: Fault.CONNECT_LATE,
+    Stage.TLS: Fault.TLS_LATE,
+    Stage.HTTP: Fault.HTTP_LATE,
 }
 
-_HOSTNAME_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH
-_UNKNOWN_ISSUER = "the certificate's issuer is not trusted, or the host does not send an intermediate certificate"
-_CERTIFICATE_WORDS = {  # X509_V_ERR_* in OpenSSL's x509_vfy.h
-    2: _UNKNOWN_ISSUER,
-    9: "the certificate, or one above it, is not yet valid",
-    10: "the certificate, or one above it, has expired",
-    18: "the certificate is self-signed",
-    19: "the certificate comes from a CA that is not trusted",
-    20: _UNKNOWN_ISSUER,
-    21: _UNKNOWN_ISSUER,
-    26: "the certificate is not meant for servers",
+_CERTIFICATE_FAULTS = {  # X509_V_ERR_* in OpenSSL's x509_vfy.h
+    2: Fault.CERTIFICATE_ISSUER,
+    9: Fault.CERTIFICATE_NOT_YET,
+    10: Fault.CERTIFICATE_EXPIRED,
+    18: Fault.CERTIFICATE_SELF_SIGNED,
+    19: Fault.CERTIFICATE_CA,
+    20: Fault.CERTIFICATE_ISSUER,
+    21: Fault.CERTIFICATE_ISSUER,
+    26: Fault.CERTIFICATE_PURPOSE,
+    62: Fault.CERTIFICATE_NAME,
 }
 
-_NO_TLS = "what answers there does not speak TLS"
-_OLD_TLS = "the host offers no TLS 1.2 or later"
-_TLS_WORDS = {  # OpenSSL's reasons, by what brings them about
-    "WRONG_VERSION_NUMBER": _NO_TLS,
-    "RECORD_LAYER_FAILURE": _NO_TLS,
-    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
-    "HTTP_REQUEST": _NO_TLS,
-    "UNSUPPORTED_PROTOCOL": _OLD_TLS,
-    "TLSV1_ALERT_PROTOCOL_VERSION": _OLD_TLS,
-    "TLSV1_UNRECOGNIZED_NAME": "the host refuses the name",
-    "UNEXPECTED_EOF_WHILE_READING": "the connection broke off",  # Python 3.11.2 has no SSLEOFError for it
+_TLS_FAULTS = {  # OpenSSL's reasons, by what brings them about
+    "WRONG_VERSION_NUMBER": Fault.TLS_NONE,
+    "RECORD_LAYER_FAILURE": Fault.TLS_NONE,
+    "PACKET_LENGTH_TOO_LONG": Fault.TLS_NONE,
+    "HTTP_REQUEST": Fault.TLS_NONE,
+    "UNSUPPORTED_PROTOCOL": Fault.TLS_OLD,
+    "TLSV1_ALERT_PROTOCOL_VERSION": Fault.TLS_OLD,
+    "TLSV1_UNRECOGNIZED_NAME": Fault.TLS_NAME_REFUSED,
+    "UNEXPECTED_EOF_WHILE_READING": Fault.TLS_BROKE_OFF,  # Python 3.11.2 has no SSLEOFError for it
 }
 
 
@@ -114,13 +112,13 @@ class Fetch:
         self._timeout, self._deadline = timeout, time.monotonic() + timeout  # seconds
         self._received = 0  # bytes
 
-    def failure(self, reason: str, result_type: ResultType = ResultType.FETCH_ERROR) -> FetchError:
-        return FetchError(self.stage, result_type, reason)
+    def failure(self, fault: Fault, value: str = "") -> FetchError:
+        return FetchError(self.stage, fault, self.host, value)
 
     def check(self) -> None:
         """Raises: FetchError if the fetch was given up."""
         if self.transfer.reason is not None:
-            raise self.failure(self.transfer.reason)
+            raise self.failure(Fault.GIVEN_UP, self.transfer.reason)
 
     def remaining(self) -> float:
         """Seconds; 0 or less once the deadline has passed."""
@@ -146,10 +144,10 @@ class Fetch:
     def count(self, received: int) -> None:
         self._received += received
         if self._received > RECEIVED_LIMIT:
-            raise self.failure(f"the answer is longer than {RECEIVED_LIMIT:,} bytes")
+            raise self.failure(Fault.HTTP_ANSWER_TOO_LONG, f"{RECEIVED_LIMIT:,}")
 
     def _late(self) -> FetchError:
-        return self.failure(f"{_LATE[self.stage]} within {self._timeout:g} s")
+        return self.failure(_LATE[self.stage], f"{self._timeout:g}")
 
 
 class _Socket(ssl.SSLSocket):
@@ -178,7 +176,7 @@ class _Socket(ssl.SSLSocket):
         try:
             return self.fetch.step(self, work, *args)
         except OSError as error:
-            raise self.fetch.failure(_words(error)) from error
+            raise self.fetch.failure(*_broken(error)) from error
 
 
 def make_context(ca_file: str | None) -> ssl.SSLContext:
@@ -217,10 +215,10 @@ def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSL
     try:
         sock = _handshake(fetch, plain, context)
     except ssl.SSLCertVerificationError as error:
-        reason = _certificate_words(error, fetch.host)
-        raise fetch.failure(reason, ResultType.WEBPKI_INVALID) from error
+        fault = _CERTIFICATE_FAULTS.get(error.verify_code, Fault.CERTIFICATE_OTHER)
+        raise fetch.failure(fault, error.verify_message) from error
     except OSError as error:
-        raise fetch.failure(f"the TLS handshake failed: {_words(error)}") from error
+        raise fetch.failure(_tls_fault(error), _words(error)) from error
     fetch.stage = Stage.HTTP
     return sock
 
@@ -241,7 +239,7 @@ def _connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket
         else:
             fetch.note(Stage.ADDRESS, f"connected to {address}")
             return sock
-    raise fetch.failure(f"cannot connect to {fetch.host}: {'; '.join(failures) or 'it has no address'}")
+    raise fetch.failure(Fault.NOT_CONNECTED, "; ".join(failures) or "it has no address")
 
 
 def _connect_to(fetch: Fetch, address: str, port: int, limit: float) -> socket.socket:
@@ -303,19 +301,23 @@ def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> _
 
 
 def _words(error: OSError) -> str:
-    """What happened to a connection, for people."""
-    if isinstance(error, (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):  # one thing, by Python's version
-        return "the connection broke off"
+    """What the system or OpenSSL says happened to a connection."""
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or "no reason given"
-        return _TLS_WORDS.get(reason) or reason.replace("_", " ").lower()
+        return (error.reason or "no reason given").replace("_", " ").lower()
     return os.strerror(error.errno).lower() if error.errno else "no reason given"
 
 
-def _certificate_words(error: ssl.SSLCertVerificationError, host: str) -> str:
-    if error.verify_code == _HOSTNAME_MISMATCH:
-        return f"the certificate is not for {host}"
-    return _CERTIFICATE_WORDS.get(error.verify_code) or f"the certificate is not valid: {error.verify_message}"
+def _tls_fault(error: OSError) -> Fault:
+    """What ended a handshake, certificates apart."""
+    if isinstance(error, (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):  # one thing, by Python's version
+        return Fault.TLS_BROKE_OFF
+    return _TLS_FAULTS.get(getattr(error, "reason", None) or "", Fault.TLS_OTHER)
+
+
+def _broken(error: OSError) -> tuple[Fault, str]:
+    """What ended a connection after the handshake, and its words."""
+    fault = _tls_fault(error)
+    return (Fault.HTTP_BROKE_OFF, "") if fault is Fault.TLS_BROKE_OFF else (Fault.HTTP_CONNECTION, _words(error))
 
 
 def _describe(certificate: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ... import __version__
 from ...core.names import Domain
-from ...core.outcome import ResultType
+from ...core.outcome import Failed, OwnFault
 from ...core.policy import Mode
 from ...core.quoting import LIMIT
 from ..counters import Counts
@@ -119,9 +119,14 @@ def _worst(failing: list[_Failing]) -> list[_Failing]:
 
 
 def _kind(negative: Negative) -> tuple[str, str]:
-    """The kind of failure, and the reason without it (core.answering.of_failure)."""
-    kind, _, reason = negative.verdict.reason.partition(": ")
-    return (kind, reason) if kind in set(ResultType) else (DNS, negative.verdict.reason)
+    """The kind of failure, and the reason."""
+    outcome = negative.outcome
+    match outcome:
+        case Failed():
+            return outcome.result_type, outcome.reason
+        case OwnFault():
+            return outcome.cause, outcome.reason
+    return DNS, outcome.reason
 
 
 def _shown(failing: _Failing) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 from ...core.entry import Entry, Trouble
 from ...core.names import Domain
+from ...core.outcome import Absent, DnsFailed, Failed, OwnFault
 from ...core.verdict import Kind, Verdict
 
 FAILURE_MEMORY = 86_400.0  # seconds a failed fetch is remembered, beyond failure_ttl
@@ -66,6 +67,7 @@ class Negative:
     verdict: Verdict
     until: float
     failed_at: float | None  # when the last fetch failed, if it did
+    outcome: Absent | Failed | DnsFailed | OwnFault  # that led to the verdict
 
 
 class Negatives:

@@ -23,12 +23,13 @@ from ...core import entry as rules
 from ...core.answering import of_failure, of_policy
 from ...core.entry import Entry, Timing
 from ...core.names import Domain, NextHop
-from ...core.outcome import Absent, DnsFailed, Failed, Found, Outcome, OwnFault, ResultType, Stage, Unchanged
+from ...core.outcome import Absent, DnsFailed, Failed, Found, Outcome, OwnFault, Stage, Unchanged
 from ...core.policy import Mode
 from ...core.ports import Clock, Resolver, Urgency
 from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
 from ...errors import StoreError
+from ...faults import Fault, Seen
 from ..counters import Counts
 from . import held as holding
 from .dane import DaneKeeper
@@ -344,13 +345,13 @@ class Keeper:
             self._counts.errors += 1
             log.error("internal-error %s", KV(domain=flight.domain, reason=fault.reason))
             known = self.held.get(flight.domain)
-            record_id, reason = known.entry.record_id if known is not None else "", f"internal error: {fault.reason}"
-            self._failed(flight, held, Failed(record_id, Stage.HTTP, ResultType.FETCH_ERROR, reason))
+            record_id = known.entry.record_id if known is not None else ""
+            self._failed(flight, held, Failed(record_id, Stage.HTTP, Seen(Fault.INTERNAL, value=fault.reason)))
         elif held is not None:
             self.upkeep.put_off(held)
             self._plan(held)
         else:
-            self._remember(flight, Verdict(Kind.TEMP, fault.reason, OWN_FAULT_LASTS), None)
+            self._remember(flight, fault, Verdict(Kind.TEMP, fault.reason, OWN_FAULT_LASTS), None)
 
     def _store_policy(self, flight: Flight, found: Found) -> None:
         wall = self.upkeep.wall()
@@ -390,10 +391,16 @@ class Keeper:
     def _no_policy(self, flight: Flight, outcome: Absent | Failed | DnsFailed) -> None:
         self.upkeep.tell_failure(flight.domain, outcome)
         failed_at = None if isinstance(outcome, Absent) else self.upkeep.monotonic()
-        self._remember(flight, of_failure(outcome, self._settings.lookup), failed_at)
+        self._remember(flight, outcome, of_failure(outcome, self._settings.lookup), failed_at)
 
-    def _remember(self, flight: Flight, verdict: Verdict, failed_at: float | None) -> None:
-        """End *flight* in *verdict*, and repeat that for as long as it lasts."""
+    def _remember(
+        self,
+        flight: Flight,
+        outcome: Absent | Failed | DnsFailed | OwnFault,
+        verdict: Verdict,
+        failed_at: float | None,
+    ) -> None:
+        """End *flight* in *verdict*, which *outcome* led to, and repeat that for as long as it lasts."""
         domain, now = flight.domain, self.upkeep.monotonic()
         old = self.negatives.pop(domain)
         if old is not None and now < old.until:
@@ -403,7 +410,7 @@ class Keeper:
             if old is None or old.verdict.kind is not Kind.TEMP:
                 log.warning("temp %s", KV(domain=domain, reason=verdict.reason))
         flight.verdict = verdict
-        self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at))
+        self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at, outcome))
 
     # -- the store ------------------------------------------------------------
 

@@ -20,10 +20,11 @@ from typing import Any, TypeAlias
 
 from ...core.dane import DaneFacts, DaneStatus, HostFacts
 from ...core.names import Domain, parse_domain
-from ...core.outcome import Absent, Cause, DnsFailed, Failed, Found, Outcome, OwnFault, ResultType, Stage, Unchanged
+from ...core.outcome import Absent, Cause, DnsFailed, Failed, Found, Outcome, OwnFault, Stage, Unchanged
 from ...core.policy import parse_policy
 from ...core.ports import ResolverFacts, Urgency
 from ...errors import InputError
+from ...faults import Fault, Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +170,13 @@ def _read_answer(line: dict[str, Any]) -> Answer:
     if (found := line.get("found")) is not None:
         return Found(str(found["record_id"]), parse_policy(str(found["text"]).encode()), float(found["fetched_at"]))
     if (absent := line.get("absent")) is not None:
-        return Absent(str(absent["reason"]), float(absent["ttl"]))
+        return Absent(_seen(absent["seen"]), float(absent["ttl"]))
     if (failed := line.get("failed")) is not None:
-        stage, result_type = Stage(failed["stage"]), ResultType(failed["result_type"])
-        return Failed(str(failed["record_id"]), stage, result_type, str(failed["reason"]))
+        return Failed(str(failed["record_id"]), Stage(failed["stage"]), _seen(failed["seen"]))
     if (unchanged := line.get("unchanged")) is not None:
         return Unchanged(str(unchanged["record_id"]))
     if (dns_failed := line.get("dnsfailed")) is not None:
-        return DnsFailed(str(dns_failed["reason"]))
+        return DnsFailed(_seen(dns_failed["seen"]))
     if (facts := line.get("dane")) is not None:
         hosts = tuple(HostFacts(str(h["name"]), DaneStatus(h["state"]), str(h["detail"])) for h in facts["hosts"])
         return DaneFacts(
@@ -189,3 +189,8 @@ def _read_answer(line: dict[str, Any]) -> Answer:
         return OwnFault(Cause(fault["cause"]), str(fault["reason"]))
     record = line["tlsrpt"]
     return TlsrptRecord(None if record is None else str(record))
+
+
+def _seen(seen: dict[str, Any]) -> Seen:
+    """Raises: one of UNREADABLE."""
+    return Seen(Fault(seen["fault"]), str(seen["subject"]), str(seen["value"]), int(seen["line"]))

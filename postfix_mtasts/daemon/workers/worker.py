@@ -29,9 +29,10 @@ from ...adapters.https.fetch import HttpsPolicyHosts, Transfer
 from ...core import tlsrpt
 from ...core.dnsdata import DnsAnswer
 from ...core.names import Domain
-from ...core.outcome import Cause, Outcome, OwnFault, ResultType, Stage
+from ...core.outcome import Cause, Outcome, OwnFault, Stage
 from ...core.ports import ResolverFacts, Sources
 from ...errors import DnsError, FetchError
+from ...faults import Fault
 from ...resolving import dane
 from ...resolving.discovery import discover, record_name
 from .threads import Crew
@@ -84,7 +85,7 @@ class FetchSlots:
                     )
                     break
                 if now >= gives_up:
-                    raise FetchError(Stage.ADDRESS, ResultType.FETCH_ERROR, "too many other fetches were under way")
+                    raise FetchError(Stage.ADDRESS, Fault.CROWDED)
                 self._changed.wait(since + self._patience - now)
             self._running[transfer] = time.monotonic()
 

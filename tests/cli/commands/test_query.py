@@ -24,12 +24,14 @@ from postfix_mtasts.cli.commands import query
 from postfix_mtasts.cli.main import main
 from postfix_mtasts.config.settings import LookupSettings, MapSettings
 from postfix_mtasts.core.dnsdata import DnsAnswer, Mx, Tlsa
-from postfix_mtasts.core.outcome import Note, ResultType, Stage
+from postfix_mtasts.core.outcome import Note, Stage
 from postfix_mtasts.core.ports import Sources, Transfer
 from postfix_mtasts.core.quoting import json_line
 from postfix_mtasts.errors import DnsError, FetchError
+from postfix_mtasts.faults import Fault
 from postfix_mtasts.resolving.tracing import Inquiry, inquire
 from tests.support.fakes.control import FakeControl
+from tests.support.fakes.faults import servfail
 from tests.support.servers.dnsserver import DnsServer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -129,19 +131,19 @@ def ask(world: World, key: str = "example.com", *, dane: bool = False, wait: flo
     )
 
 
-def failed(stage: Stage, reason: str, result_type: ResultType = ResultType.FETCH_ERROR) -> FetchError:
-    return FetchError(stage, result_type, reason)
+def failed(stage: Stage, fault: Fault, value: str = "") -> FetchError:
+    return FetchError(stage, fault, HOST, value)
 
 
-SERVFAIL = DnsError("no TXT answer for _mta-sts.example.com: SERVFAIL from 192.0.2.53:53")
-HANGS = failed(Stage.HTTP, "the answer was not complete within 60 s")
-EXPIRED = failed(Stage.TLS, "the certificate, or one above it, has expired", ResultType.WEBPKI_INVALID)
-REDIRECT = failed(Stage.HTTP, "status 301 points to 'https://example.com/policy'; a redirect is never followed")
-UNREACHED = failed(Stage.ADDRESS, f"cannot connect to {HOST}: {ADDRESS}: connection refused")
+SERVFAIL = servfail("no TXT answer for _mta-sts.example.com: SERVFAIL from 192.0.2.53:53")
+HANGS = failed(Stage.HTTP, Fault.HTTP_LATE, "60")
+EXPIRED = failed(Stage.TLS, Fault.CERTIFICATE_EXPIRED)
+REDIRECT = failed(Stage.HTTP, Fault.HTTP_REDIRECT, "301 points to 'https://example.com/policy'")
+UNREACHED = failed(Stage.ADDRESS, Fault.NOT_CONNECTED, f"{ADDRESS}: connection refused")
 USABLE = Tlsa(3, 1, 1, bytes(32))
 TWO_HOSTS = (Mx(10, "mx.example.com"), Mx(20, "b.mail.example.com"))
 PARTIAL = {"_25._tcp.mx.example.com": (USABLE,)}
-BOGUS = {f"_25._tcp.{mx.host}": DnsError(f"no TLSA answer for _25._tcp.{mx.host}: SERVFAIL") for mx in TWO_HOSTS}
+BOGUS = {f"_25._tcp.{mx.host}": servfail(f"no TLSA answer for _25._tcp.{mx.host}: SERVFAIL") for mx in TWO_HOSTS}
 
 LOOKS: list[tuple[str, World, dict[str, Any]]] = [
     ("valid", World(), {}),
@@ -188,17 +190,17 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\r\nexample.org: OK\u202e\x9b\x7f\0" + "A" * 10_0
 HOSTILE = [
     ("record: field", World(txt=(b"v=STSv1; id=1; " + EVIL.encode() + b";",))),
     ("record: id", World(txt=(b"v=STSv1; id=" + EVIL.encode(),))),
-    ("DNS failure", World(txt=DnsError(EVIL))),
+    ("DNS failure", World(txt=servfail(EVIL))),
     ("certificate", World(tls=f"TLSv1.3, certificate of {EVIL}")),
-    ("certificate refused", World(body=failed(Stage.TLS, EVIL, ResultType.WEBPKI_INVALID))),
-    ("header", World(body=failed(Stage.HTTP, f"Content-Type is {EVIL}"))),
+    ("certificate refused", World(body=failed(Stage.TLS, Fault.CERTIFICATE_OTHER, EVIL))),
+    ("header", World(body=failed(Stage.HTTP, Fault.HTTP_TYPE, EVIL))),
     ("policy: mx", World(body=POLICY + b"mx: " + EVIL.replace("\n", "").encode() + b"\n")),
     ("policy: only that mx", World(body=POLICY.replace(b"mx.example.com", EVIL.replace("\n", "").encode()))),
     ("policy: mode", World(body=POLICY.replace(b"enforce", EVIL.replace("\r\n", "").encode()))),
     ("policy: key", World(body=EVIL.encode() + b": 1\n" + POLICY)),
-    ("MX failure", World(mx=DnsError(EVIL))),
+    ("MX failure", World(mx=servfail(EVIL))),
     ("MX host", World(mx=(Mx(10, EVIL),))),
-    ("TLSA failure", World(mx=TWO_HOSTS, tlsa={f"_25._tcp.{mx.host}": DnsError(EVIL) for mx in TWO_HOSTS})),
+    ("TLSA failure", World(mx=TWO_HOSTS, tlsa={f"_25._tcp.{mx.host}": servfail(EVIL) for mx in TWO_HOSTS})),
 ]
 
 
@@ -248,7 +250,7 @@ CODES: list[tuple[str, World, tuple[str, ...], int, str]] = [
     ),
     (
         "a temporary failure",
-        World(mx=DnsError("SERVFAIL")),
+        World(mx=servfail()),
         ("--map", "dane", "example.com"),
         75,
         "example.com: TEMP the MX set of example.com cannot be read: SERVFAIL\n",

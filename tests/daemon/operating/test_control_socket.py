@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import Failed, ResultType, Stage
+from postfix_mtasts.core.outcome import ResultType, Stage
 from postfix_mtasts.daemon.operating.control_socket import ControlServer
 from postfix_mtasts.daemon.operating.operations import Operations
 from postfix_mtasts.daemon.operating.status import Running
 from postfix_mtasts.errors import InputError
+from tests.support.fakes import faults
 from tests.support.fakes.entries import DAY, NOW, entry
 from tests.support.fakes.keeping import DNS_FAILED, D, World, failed, in_loop
 
@@ -115,7 +116,7 @@ async def overview(world: World) -> dict[str, Any]:
 def fail(world: World, domain: str, times: int, result_type: str = "sts-webpki-invalid", **of_entry: Any) -> None:
     """Have the policy of *domain*, which stays in force, fail to be fetched again."""
     world.hold(entry(domain, **of_entry))
-    failure = Failed(domain, Stage.TLS, ResultType(result_type), "the certificate has expired")
+    failure = faults.failed(domain, Stage.TLS, "has expired", ResultType(result_type))
     for _ in range(times):
         world.keeper.upkeep.failed(world.keeper.held[Domain(domain)], failure)
 
@@ -175,7 +176,7 @@ async def test_status_names_the_failing_that_need_most(world: World) -> None:
         "left": 90_000,
         "failures": 7,
         "ago": None,
-        "reason": "the certificate has expired",
+        "reason": "the certificate is not valid: has expired",
     }
     assert {(kind["kind"], kind["domains"], kind["worst"][0]["domain"]) for kind in others} == {
         ("sts-policy-invalid", 1, "invalid.example"),

@@ -15,11 +15,12 @@ import pytest
 from postfix_mtasts.config.settings import LookupSettings, Settings, TlsrptSettings
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import Failed, ResultType, Stage
+from postfix_mtasts.core.outcome import ResultType, Stage
 from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.policies import reporting
 from postfix_mtasts.daemon.policies.reporting import Reporter
 from tests.support.fakes.entries import entry
+from tests.support.fakes.faults import failed
 from tests.support.fakes.keeping import BUG, DIED, D, FakeResolver, ManualClock, Question
 
 RECORD = "v=TLSRPTv1; rua=mailto:r@example.com"
@@ -67,7 +68,7 @@ class World:
     def fail(self, domain: str = D, result: ResultType = INVALID, held: Entry | None = None) -> bool:
         """A fetch fails; whether DNS is asked who wants to know."""
         before = self.resolver.count
-        self.reporter.report(Failed("1", Stage.POLICY, result, "line 1: no"), held, Domain(domain))
+        self.reporter.report(failed("1", Stage.POLICY, "line 1: no", result), held, Domain(domain))
         return self.resolver.count > before
 
     def tell(self, record: str | None = RECORD) -> None:
@@ -95,7 +96,9 @@ def test_a_failure_without_a_policy(world: World, mailbox: Mailbox, result: Resu
     world.tell()
     (sent,) = mailbox.read()
     assert (sent["d"], sent["pr"]) == (D, RECORD)
-    assert sent["policies"][0]["failure-details"] == [{"c": code, "f": "line 1: no"}]
+    assert sent["policies"][0]["failure-details"] == [
+        {"c": code, "f": failed("1", Stage.POLICY, "line 1: no", result).reason}
+    ]
     assert sent["policies"][0]["policy-string"] == []
     assert world.counts.reports == {"sent": 1}
 

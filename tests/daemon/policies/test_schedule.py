@@ -8,13 +8,14 @@ import pytest
 
 from postfix_mtasts.core.entry import Entry, Timing
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import DnsFailed, Failed, ResultType, Stage
+from postfix_mtasts.core.outcome import Stage
 from postfix_mtasts.daemon.policies.held import Held
 from postfix_mtasts.daemon.policies.schedule import BELIEVED_AFTER, DNS_COMPLAINTS, Upkeep
 from tests.support.fakes.entries import DAY, NOW, entry
+from tests.support.fakes.faults import dns_failed, failed
 from tests.support.fakes.keeping import ManualClock
 
-FAILURE = Failed("20231114", Stage.HTTP, ResultType.FETCH_ERROR, "connection refused")
+FAILURE = failed("20231114", Stage.HTTP, "connection refused")
 
 
 class Kept:
@@ -190,8 +191,8 @@ def test_dns_failures_are_not_logged_one_by_one(caplog: pytest.LogCaptureFixture
     """Where a resolver is down every domain fails: one warning a minute tells it."""
     kept = Kept(entry())
     for _ in range(100):
-        kept.upkeep.tell_failure(Domain("example.com"), DnsFailed("timeout"))
+        kept.upkeep.tell_failure(Domain("example.com"), dns_failed("timeout"))
     assert warnings(caplog) == ["dns-failed"]
     kept.clock.advance(DNS_COMPLAINTS)
-    kept.upkeep.tell_failure(Domain("example.com"), DnsFailed("timeout"))
+    kept.upkeep.tell_failure(Domain("example.com"), dns_failed("timeout"))
     assert warnings(caplog) == ["dns-failed"]

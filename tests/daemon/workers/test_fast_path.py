@@ -15,6 +15,7 @@ from postfix_mtasts.core.ports import Resolver, Urgency
 from postfix_mtasts.daemon.workers.fast_path import FastPath
 from postfix_mtasts.daemon.workers.pool import Pool
 from postfix_mtasts.daemon.workers.wire import Dane, Discover, Job, JudgeResolver, Tlsrpt
+from postfix_mtasts.faults import Fault, Seen
 from tests.support.servers.dnsserver import DnsServer
 
 D = Domain("example.com")
@@ -54,7 +55,7 @@ def answer_to(server: DnsServer, ask: Ask) -> tuple[object, Job | None]:
 def test_absence_is_answered_by_the_probe() -> None:
     """For most domains no worker is needed."""
     with DnsServer(NXDOMAIN) as server:
-        assert answer_to(server, lookup) == (Absent(f"{NAME} does not exist", 60.0), None)
+        assert answer_to(server, lookup) == (Absent(Seen(Fault.RECORD_NO_NAME, NAME), 60.0), None)
 
 
 def test_a_record_goes_along_and_is_asked_for_once() -> None:

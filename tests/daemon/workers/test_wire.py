@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from postfix_mtasts.core.dane import DaneFacts, DaneStatus, HostFacts
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import Absent, Cause, DnsFailed, Failed, Found, OwnFault, ResultType, Stage, Unchanged
+from postfix_mtasts.core.outcome import Absent, Cause, DnsFailed, Failed, Found, OwnFault, Stage, Unchanged
 from postfix_mtasts.core.ports import ResolverFacts, Urgency
 from postfix_mtasts.daemon.workers.wire import (
     Answer,
@@ -28,6 +28,7 @@ from postfix_mtasts.daemon.workers.wire import (
     job_from_json,
     job_to_json,
 )
+from postfix_mtasts.faults import Fault, Seen
 from tests.support.fakes.entries import policy
 
 D = Domain("example.com")
@@ -69,11 +70,11 @@ FACTS = DaneFacts(
 ANSWERS: list[tuple[Job, Answer]] = [
     (DISCOVER, Found("20231114", policy(mx=("mx.example.com", "*.example.net")), 1_700_000_000.25)),
     (DISCOVER, Unchanged("20231114")),
-    (DISCOVER, Absent("_mta-sts.example.com does not exist", 300.0)),
-    (DISCOVER, Absent("a name longer than a domain name", float("inf"))),
-    (DISCOVER, Failed("1", Stage.TLS, ResultType.WEBPKI_INVALID, "certificate has expired")),
-    (DISCOVER, Failed("", Stage.POLICY, ResultType.INVALID, 'line 1: "\n\x1b[2J\ud7ff')),
-    (DISCOVER, DnsFailed("SERVFAIL")),
+    (DISCOVER, Absent(Seen(Fault.RECORD_NO_NAME, "_mta-sts.example.com"), 300.0)),
+    (DISCOVER, Absent(Seen(Fault.RECORD_NAME_TOO_LONG, "_mta-sts.a..."), float("inf"))),
+    (DISCOVER, Failed("1", Stage.TLS, Seen(Fault.CERTIFICATE_EXPIRED, "mta-sts.example.com"))),
+    (DISCOVER, Failed("", Stage.POLICY, Seen(Fault.POLICY_MODE, "", '"\n\x1b[2J\ud7ff', 1))),
+    (DISCOVER, DnsFailed(Seen(Fault.DNS_SERVFAIL, "_mta-sts.example.com", "SERVFAIL"))),
     (DISCOVER, OwnFault(Cause.OVERLOAD, "others were before it")),
     (DANE, FACTS),
     (DANE, replace(FACTS, complete=False)),
@@ -90,6 +91,7 @@ def test_an_answer_arrives_as_it_was(job: Job, answer: Answer) -> None:
     assert answer_from_json(job, arrived(answer_to_json(answer))) == answer
 
 
+SEEN = {"fault": "record-none", "subject": "", "value": "", "line": 0}
 POLICY = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400"
 
 UNREADABLE: list[tuple[str, Job, dict[str, Any]]] = [
@@ -100,8 +102,10 @@ UNREADABLE: list[tuple[str, Job, dict[str, Any]]] = [
     ("a policy that is a number", DISCOVER, {"found": {"record_id": "1", "text": 1, "fetched_at": 1.0}}),
     ("half a character", DISCOVER, {"found": {"record_id": "1", "text": "\ud800", "fetched_at": 1.0}}),
     ("no time", DISCOVER, {"found": {"record_id": "1", "text": POLICY, "fetched_at": "soon"}}),
-    ("no TTL", DISCOVER, {"absent": {"reason": "x", "ttl": None}}),
-    ("an unknown result", DISCOVER, {"failed": {"record_id": "", "stage": "tls", "result_type": "x", "reason": ""}}),
+    ("no TTL", DISCOVER, {"absent": {"seen": SEEN, "ttl": None}}),
+    ("a failure of no kind", DISCOVER, {"failed": {"record_id": "", "stage": "tls"}}),
+    ("a failure of an unknown kind", DISCOVER, {"dnsfailed": {"seen": {**SEEN, "fault": "mood"}}}),
+    ("a stage nobody knows", DISCOVER, {"failed": {"record_id": "", "stage": "x", "seen": SEEN}}),
     ("a list", DISCOVER, {"failed": []}),
     ("an unknown fault", DISCOVER, {"fault": {"cause": "mood", "reason": ""}}),
     ("the answer to another question", DISCOVER, {"tlsrpt": None}),

@@ -29,6 +29,7 @@ from postfix_mtasts.daemon.workers.wire import (
 )
 from postfix_mtasts.daemon.workers.worker import FetchSlots, Worker
 from postfix_mtasts.errors import FetchError
+from postfix_mtasts.faults import Fault, Seen
 from tests.support.fakes.keeping import ManualClock
 from tests.support.servers.dnsserver import DnsServer
 
@@ -84,7 +85,7 @@ def peer() -> Iterator[Peer]:
 
 def test_no_record(peer: Peer) -> None:
     """Absent, with the reason and the TTL of its absence."""
-    assert peer.ask(Discover(D)) == Absent("_mta-sts.example.com does not exist", 60.0)
+    assert peer.ask(Discover(D)) == Absent(Seen(Fault.RECORD_NO_NAME, "_mta-sts.example.com"), 60.0)
 
 
 def test_a_record_that_is_known(peer: Peer) -> None:

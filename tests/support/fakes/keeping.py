@@ -15,12 +15,10 @@ from postfix_mtasts.core.names import Domain, NextHop
 from postfix_mtasts.core.outcome import (
     Absent,
     Cause,
-    DnsFailed,
     Failed,
     Found,
     Outcome,
     OwnFault,
-    ResultType,
     Stage,
     Unchanged,
 )
@@ -31,7 +29,9 @@ from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.policies.held import Note
 from postfix_mtasts.daemon.policies.keeper import Keeper
 from postfix_mtasts.daemon.serving.reply_cache import Frames
+from postfix_mtasts.faults import Fault, Seen
 
+from . import faults
 from .entries import DAY, NOW
 
 D = Domain("example.com")
@@ -196,14 +196,14 @@ class World:
 
 
 def failed(record_id: str = "20231114", reason: str = "connection refused") -> Failed:
-    return Failed(record_id, Stage.HTTP, ResultType.FETCH_ERROR, reason)
+    return faults.failed(record_id, Stage.HTTP, reason)
 
 
 def absent(ttl: float = 300.0) -> Absent:
-    return Absent("_mta-sts.example.com does not exist", ttl)
+    return Absent(Seen(Fault.RECORD_NO_NAME, "_mta-sts.example.com"), ttl)
 
 
-DNS_FAILED = DnsFailed("SERVFAIL")
+DNS_FAILED = faults.dns_failed()
 UNCHANGED = Unchanged("20231114")
 BUG = OwnFault(Cause.BUG, "TypeError at x.py:1: x")
 DIED = OwnFault(Cause.DIED, "the worker process ended")

@@ -1,0 +1,204 @@
+"""Every way in which the outside fails us, as data: what failed, and the value that was seen.
+
+Whoever meets a failure says which Fault it is and what it saw. Nobody reads a
+decision back out of a sentence: SENTENCES is for people alone, and what to do
+about a fault is core/findings.py's, for the sender and for the domain's owner.
+
+Rule: a value may be remote text. It is bounded where it is seen (clip), and
+      quoted where it is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+SHOWN = 60  # characters of a remote value in a sentence
+
+
+class ResultType(StrEnum):
+    """RFC 8460 section 4.3.2.2: how a policy failed."""
+
+    FETCH_ERROR = "sts-policy-fetch-error"
+    INVALID = "sts-policy-invalid"
+    WEBPKI_INVALID = "sts-webpki-invalid"
+
+
+_RESULT_TYPES = {"certificate": ResultType.WEBPKI_INVALID, "policy": ResultType.INVALID}  # by a fault's first word
+
+
+class Fault(StrEnum):
+    """What failed; each with its sentence in SENTENCES."""
+
+    # DNS, whatever was asked
+    DNS_SERVFAIL = "dns-servfail"  # bogus too
+    DNS_TIMEOUT = "dns-timeout"
+    DNS_OTHER = "dns-other"  # refused, broken, no connection
+    DNS_NAME = "dns-name"  # cannot be asked
+    DNS_CONTRADICTION = "dns-contradiction"
+
+    # The record at _mta-sts (RFC 8461 section 3.1)
+    RECORD_NO_NAME = "record-no-name"
+    RECORD_NONE = "record-none"
+    RECORD_NAME_TOO_LONG = "record-name-too-long"
+    RECORD_SEVERAL = "record-several"
+    RECORD_FIELD = "record-field"
+    RECORD_FIELD_EMPTY = "record-field-empty"
+    RECORD_NO_ID = "record-no-id"
+    RECORD_ID = "record-id"
+
+    # The way to the policy host
+    NO_ADDRESS = "no-address"
+    PRIVATE_ADDRESS = "private-address"
+    NOT_CONNECTED = "not-connected"
+    CONNECT_LATE = "connect-late"
+    CROWDED = "crowded"  # by our own other fetches
+    GIVEN_UP = "given-up"  # for our own other fetches
+
+    # TLS and certificates
+    TLS_NONE = "tls-none"
+    TLS_OLD = "tls-old"
+    TLS_NAME_REFUSED = "tls-name-refused"
+    TLS_BROKE_OFF = "tls-broke-off"
+    TLS_LATE = "tls-late"
+    TLS_OTHER = "tls-other"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE_NOT_YET = "certificate-not-yet"
+    CERTIFICATE_NAME = "certificate-name"
+    CERTIFICATE_SELF_SIGNED = "certificate-self-signed"
+    CERTIFICATE_CA = "certificate-ca"
+    CERTIFICATE_ISSUER = "certificate-issuer"
+    CERTIFICATE_PURPOSE = "certificate-purpose"
+    CERTIFICATE_OTHER = "certificate-other"
+
+    # HTTP (section 3.3)
+    HTTP_REDIRECT = "http-redirect"
+    HTTP_STATUS = "http-status"
+    HTTP_NO_TYPE = "http-no-type"
+    HTTP_TYPE = "http-type"
+    HTTP_POLICY_TOO_LONG = "http-policy-too-long"
+    HTTP_ANSWER_TOO_LONG = "http-answer-too-long"
+    HTTP_LATE = "http-late"
+    HTTP_BODY_ENDS = "http-body-ends"
+    HTTP_ENCODING = "http-encoding"
+    HTTP_NOT_AS_ENCODED = "http-not-as-encoded"
+    HTTP_CLOSED = "http-closed"
+    HTTP_BROKE_OFF = "http-broke-off"
+    HTTP_CONNECTION = "http-connection"
+    HTTP_NONE = "http-none"
+    HTTP_LONG_LINE = "http-long-line"
+    HTTP_MANY_LINES = "http-many-lines"
+    HTTP_CONTRADICTION = "http-contradiction"
+    HTTP_OTHER = "http-other"
+
+    # The policy (section 3.2)
+    POLICY_NOT_UTF8 = "policy-not-utf8"
+    POLICY_NO_COLON = "policy-no-colon"
+    POLICY_STRAY_CR = "policy-stray-cr"
+    POLICY_KEY = "policy-key"
+    POLICY_MISSING = "policy-missing"  # the key named by the value
+    POLICY_VERSION = "policy-version"
+    POLICY_MODE = "policy-mode"
+    POLICY_MAX_AGE = "policy-max-age"
+    POLICY_NO_MX = "policy-no-mx"
+    POLICY_UNUSABLE_MX = "policy-unusable-mx"
+
+    # Ourselves
+    INTERNAL = "internal"
+
+    @property
+    def result_type(self) -> ResultType:
+        """What a report calls it where it keeps a policy from being fetched."""
+        return _RESULT_TYPES.get(self.value.partition("-")[0], ResultType.FETCH_ERROR)
+
+
+NO_RECORD = (Fault.RECORD_NO_NAME, Fault.RECORD_NONE, Fault.RECORD_NAME_TOO_LONG)  # the domain does not publish MTA-STS
+
+_RECORD, _POLICY = "(RFC 8461 section 3.1)", "(RFC 8461 section 3.2)"
+
+SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what was seen; {line}: "line 3: " or nothing
+    Fault.DNS_SERVFAIL: "{value}",
+    Fault.DNS_TIMEOUT: "{value}",
+    Fault.DNS_OTHER: "{value}",
+    Fault.DNS_NAME: "{subject!r} cannot be asked of DNS: {value}",
+    Fault.DNS_CONTRADICTION: "{subject} is an alias in one answer of DNS and none in the next",
+    Fault.RECORD_NO_NAME: "{subject} does not exist",
+    Fault.RECORD_NONE: "no TXT record at {subject} begins with v=STSv1;",
+    Fault.RECORD_NAME_TOO_LONG: "{subject} is longer than a domain name",
+    Fault.RECORD_SEVERAL: f"{{value}} TXT records begin with v=STSv1; there must be one {_RECORD}",
+    Fault.RECORD_FIELD: f"TXT record: field {{value!a}} is not name=value {_RECORD}",
+    Fault.RECORD_FIELD_EMPTY: f"TXT record: empty field between two ';' {_RECORD}",
+    Fault.RECORD_NO_ID: f"TXT record: no id field {_RECORD}",
+    Fault.RECORD_ID: f"TXT record: id {{value!a}} is not 1 to 32 letters and digits {_RECORD}",
+    Fault.NO_ADDRESS: "{subject} has no address",
+    Fault.PRIVATE_ADDRESS: "{subject} has no public address: {value} (fetch.allow_private_addresses is false)",
+    Fault.NOT_CONNECTED: "cannot connect to {subject}: {value}",
+    Fault.CONNECT_LATE: "no connection within {value} s",
+    Fault.CROWDED: "too many other fetches were under way",
+    Fault.GIVEN_UP: "{value}",
+    Fault.TLS_NONE: "the TLS handshake failed: what answers there does not speak TLS",
+    Fault.TLS_OLD: "the TLS handshake failed: the host offers no TLS 1.2 or later",
+    Fault.TLS_NAME_REFUSED: "the TLS handshake failed: the host refuses the name",
+    Fault.TLS_BROKE_OFF: "the TLS handshake failed: the connection broke off",
+    Fault.TLS_LATE: "the TLS handshake was not done within {value} s",
+    Fault.TLS_OTHER: "the TLS handshake failed: {value}",
+    Fault.CERTIFICATE_EXPIRED: "the certificate, or one above it, has expired",
+    Fault.CERTIFICATE_NOT_YET: "the certificate, or one above it, is not yet valid",
+    Fault.CERTIFICATE_NAME: "the certificate is not for {subject}",
+    Fault.CERTIFICATE_SELF_SIGNED: "the certificate is self-signed",
+    Fault.CERTIFICATE_CA: "the certificate comes from a CA that is not trusted",
+    Fault.CERTIFICATE_ISSUER: "the certificate's issuer is not trusted, or the host does not send an intermediate "
+    "certificate",
+    Fault.CERTIFICATE_PURPOSE: "the certificate is not meant for servers",
+    Fault.CERTIFICATE_OTHER: "the certificate is not valid: {value}",
+    Fault.HTTP_REDIRECT: "status {value}; redirects are not followed",
+    Fault.HTTP_STATUS: "status {value}, not 200",
+    Fault.HTTP_NO_TYPE: "no Content-Type, not text/plain",
+    Fault.HTTP_TYPE: "Content-Type {value!r}, not text/plain",
+    Fault.HTTP_POLICY_TOO_LONG: "the policy is longer than {value} bytes",
+    Fault.HTTP_ANSWER_TOO_LONG: "the answer is longer than {value} bytes",
+    Fault.HTTP_LATE: "the answer was not complete within {value} s",
+    Fault.HTTP_BODY_ENDS: "the body ends early, or its chunks are broken",
+    Fault.HTTP_ENCODING: "Content-Encoding {value!r}, which was not asked for",
+    Fault.HTTP_NOT_AS_ENCODED: "the body is not what its Content-Encoding says",
+    Fault.HTTP_CLOSED: "the connection was closed before an answer came",
+    Fault.HTTP_BROKE_OFF: "the connection broke off",
+    Fault.HTTP_CONNECTION: "{value}",
+    Fault.HTTP_NONE: "what was answered is not HTTP/1",
+    Fault.HTTP_LONG_LINE: "the header has a line of more than 65,536 bytes",
+    Fault.HTTP_MANY_LINES: "the header has more than 100 lines",
+    Fault.HTTP_CONTRADICTION: "the header contradicts itself",
+    Fault.HTTP_OTHER: "the answer cannot be read as HTTP ({value})",
+    Fault.POLICY_NOT_UTF8: f"{{line}}byte {{value}} is not UTF-8 {_POLICY}",
+    Fault.POLICY_NO_COLON: f"{{line}}no colon in {{value!r}} {_POLICY}",
+    Fault.POLICY_STRAY_CR: f"{{line}}stray CR at the end of {{value!r}}; a line ends in LF or CRLF {_POLICY}",
+    Fault.POLICY_KEY: f"{{line}}bad key {{value!r}}; 1 to 32 letters, digits, '_', '-' and '.' make a key {_POLICY}",
+    Fault.POLICY_MISSING: f"{{value}} is missing {_POLICY}",
+    Fault.POLICY_VERSION: f"{{line}}version {{value!r}} is not STSv1 {_POLICY}",
+    Fault.POLICY_MODE: f"{{line}}mode {{value!r}} is not enforce, testing or none {_POLICY}",
+    Fault.POLICY_MAX_AGE: f"{{line}}max_age {{value!r}} is not 1 to 10 digits {_POLICY}",
+    Fault.POLICY_NO_MX: f"no usable mx: mode {{value}} needs one mx line at least {_POLICY}",
+    Fault.POLICY_UNUSABLE_MX: f"no usable mx: {{value!r}} is not a host name or '*.' and a host name {_POLICY}",
+    Fault.INTERNAL: "internal error: {value}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A fault, and what was seen of it."""
+
+    fault: Fault
+    subject: str = ""  # the name, host or address that it happened to
+    value: str = ""  # what was seen, bounded; it may be remote text
+    line: int = 0  # of a policy, from 1; 0: the whole of it
+
+    def __str__(self) -> str:
+        """One sentence for people; remote text in it still has to be quoted by whoever shows it."""
+        line = f"line {self.line}: " if self.line else ""
+        return SENTENCES[self.fault].format(subject=self.subject, value=self.value, line=line)
+
+
+def clip(value: str | bytes, limit: int = SHOWN) -> str:
+    """The beginning of a remote value; bytes as the characters of the same number."""
+    text = value[: limit + 1].decode("latin-1") if isinstance(value, bytes) else value[: limit + 1]
+    return text if len(text) <= limit else text[:limit] + "..."

@@ -1,0 +1,59 @@
+"""faults.py: every fault has its sentence, and a sentence shows what was seen of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from postfix_mtasts.faults import SENTENCES, SHOWN, Fault, ResultType, Seen, clip
+
+
+def test_each_fault_has_one_sentence() -> None:
+    """No fault without words, and no words that nothing means."""
+    assert set(SENTENCES) == set(Fault)
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_sentence_survives_any_value(fault: Fault) -> None:
+    """Remote text may look like a format; what the sentence names is shown."""
+    sentence = str(Seen(fault, "{subject}", "{0}{value!r}%s", 3))
+    template = SENTENCES[fault]
+    assert ("{subject}" in sentence) is ("{subject" in template)
+    assert ("{0}{value!r}%s" in sentence) is ("{value" in template)
+    assert ("line 3: " in sentence) is ("{line}" in template)
+
+
+def test_without_a_line_none_is_named() -> None:
+    """The fault is of the policy as a whole."""
+    assert str(Seen(Fault.POLICY_MISSING, value="version")) == "version is missing (RFC 8461 section 3.2)"
+
+
+RESULTS = [
+    (Fault.CERTIFICATE_NAME, ResultType.WEBPKI_INVALID),
+    (Fault.POLICY_MODE, ResultType.INVALID),
+    (Fault.HTTP_POLICY_TOO_LONG, ResultType.FETCH_ERROR),
+    (Fault.TLS_OLD, ResultType.FETCH_ERROR),
+    (Fault.NO_ADDRESS, ResultType.FETCH_ERROR),
+    (Fault.DNS_SERVFAIL, ResultType.FETCH_ERROR),
+    (Fault.INTERNAL, ResultType.FETCH_ERROR),
+]
+
+
+@pytest.mark.parametrize(("fault", "result_type"), RESULTS)
+def test_what_a_report_calls_it(fault: Fault, result_type: ResultType) -> None:
+    """RFC 8460 section 4.3.2.2."""
+    assert fault.result_type is result_type
+
+
+CLIPPED = [
+    ("short", "short"),
+    (b"short \xa0\xff", "short \xa0\xff"),
+    ("x" * SHOWN, "x" * SHOWN),
+    ("x" * (SHOWN + 1), "x" * SHOWN + "..."),
+    (b"\xff" * 65_000, "\xff" * SHOWN + "..."),
+]
+
+
+@pytest.mark.parametrize(("value", "shown"), CLIPPED, ids=["short", "bytes", "just short enough", "long", "long bytes"])
+def test_a_value_is_clipped(value: str | bytes, shown: str) -> None:
+    """A body may have 64 KiB; what is kept of it must not."""
+    assert clip(value) == shown
