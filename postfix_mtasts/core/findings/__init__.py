@@ -1,0 +1,7 @@
+"""The words for what was found, and what to do about it: the one place that `check`, `query` and `report` take them from.
+
+reports  for the owner of a domain, by the result types of TLS reports (RFC 8460)
+sender   for who sends mail to a domain, by Fault (query --explain)
+
+What failed, as data and as one sentence, is faults.py's.
+"""
