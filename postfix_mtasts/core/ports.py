@@ -7,7 +7,6 @@ Resolver is how the daemon has discovery and DANE done without blocking.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -65,7 +64,6 @@ class Sources:
     dns: Dns
     hosts: PolicyHosts
     clock: Callable[[], float]  # UTC seconds since 1970
-    slot: Callable[[], AbstractContextManager[Transfer | None]]  # a place among the fetches under way
     allow_private_addresses: bool
 
 

@@ -1,8 +1,9 @@
 """From a policy domain to its policy: TXT record, policy host, policy file.
 
-`discover` is the only way in: lookups, rechecks, the refresher and `query`
-all call it. It blocks, keeps nothing, and never raises one of our errors:
-what went wrong is an outcome with a result type and a sentence.
+`discover` is the whole way; `locate` and `fetch` are its two halves, for a
+worker, where fetches wait for their turn in between. Lookups, rechecks, the
+refresher and `query` all go it. The functions block, keep nothing, and never
+raise one of our errors: what went wrong is an outcome with its fault.
 
 Source: RFC 8461 sections 3.1 to 3.3; result types from RFC 8460 4.3.2.2.
 """
@@ -10,17 +11,27 @@ Source: RFC 8461 sections 3.1 to 3.3; result types from RFC 8460 4.3.2.2.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from ..core.addresses import connect_order, forbidden
 from ..core.names import Domain
 from ..core.outcome import Absent, DnsFailed, Failed, Found, Note, Outcome, Stage, Unchanged, no_note
 from ..core.policy import parse_policy
-from ..core.ports import Sources
+from ..core.ports import Sources, Transfer
 from ..core.record import Record, select_record
 from ..errors import DnsError, FetchError, PolicySyntaxError, RecordError
 from ..faults import Fault, Seen, clip
 
 NAME_LIMIT = 253  # characters of a domain name without its final dot
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A policy that is to be fetched, and where."""
+
+    record_id: str
+    host: str
+    addresses: tuple[str, ...]  # in the order they are tried
 
 
 def discover(
@@ -31,7 +42,20 @@ def discover(
     refetch_as: str | None = None,
     note: Note = no_note,
 ) -> Outcome:
-    """Read the record of *domain* and, where it asks for that, fetch the policy.
+    """Locate the policy of *domain* and, where there is one to fetch, fetch it."""
+    located = locate(domain, sources, avoid=avoid, refetch_as=refetch_as, note=note)
+    return fetch(located, sources, note) if isinstance(located, Located) else located
+
+
+def locate(
+    domain: Domain,
+    sources: Sources,
+    *,
+    avoid: Collection[str] = (),
+    refetch_as: str | None = None,
+    note: Note = no_note,
+) -> Located | Outcome:
+    """Read the record of *domain* and, where it asks for a fetch, the policy host's addresses: DNS alone.
 
     Args:
         avoid: record ids that ask for no fetch now (known, or tried a moment ago): Unchanged.
@@ -39,13 +63,30 @@ def discover(
             the record says, lost or not (RFC 8461 section 10.2).
     """
     record, missing = _read_record(domain, sources, note)
-    if refetch_as is not None:
-        return _fetch(domain, record.id if record else refetch_as, sources, note)
-    if record is None:
+    if record is None and refetch_as is None:
         return missing
-    if record.id in avoid:
+    if refetch_as is None and record is not None and record.id in avoid:
         return Unchanged(record.id)
-    return _fetch(domain, record.id, sources, note)
+    record_id, host = record.id if record is not None else str(refetch_as), f"mta-sts.{domain}"
+    try:
+        return Located(record_id, host, tuple(_addresses(host, sources)))
+    except DnsError as error:
+        return Failed(record_id, Stage.ADDRESS, error.seen)
+    except FetchError as error:
+        return Failed(record_id, Stage(error.stage), error.seen)
+
+
+def fetch(located: Located, sources: Sources, note: Note = no_note, transfer: Transfer | None = None) -> Found | Failed:
+    """Fetch and parse the policy; another thread may give the *transfer* up."""
+    fetched_at = sources.clock()
+    try:
+        policy = parse_policy(sources.hosts.get(located.host, located.addresses, note, transfer))
+    except FetchError as error:
+        return Failed(located.record_id, Stage(error.stage), error.seen)
+    except PolicySyntaxError as error:
+        return Failed(located.record_id, Stage.POLICY, error.seen)
+    note(Stage.POLICY, f"mode {policy.mode}, max_age {policy.max_age}, {len(policy.mx)} mx patterns")
+    return Found(located.record_id, policy, fetched_at)
 
 
 def record_name(domain: str) -> str:
@@ -75,24 +116,6 @@ def _read_record(domain: Domain, sources: Sources, note: Note) -> tuple[Record |
     if record is not None:
         note(Stage.RECORD, f"{name} has id {record.id}")
     return record, missing
-
-
-def _fetch(domain: Domain, record_id: str, sources: Sources, note: Note) -> Found | Failed:
-    host = f"mta-sts.{domain}"
-    fetched_at = sources.clock()
-    try:
-        addresses = _addresses(host, sources)
-        with sources.slot() as transfer:
-            body = sources.hosts.get(host, addresses, note, transfer)
-        policy = parse_policy(body)
-    except DnsError as error:
-        return Failed(record_id, Stage.ADDRESS, error.seen)
-    except FetchError as error:
-        return Failed(record_id, Stage(error.stage), error.seen)
-    except PolicySyntaxError as error:
-        return Failed(record_id, Stage.POLICY, error.seen)
-    note(Stage.POLICY, f"mode {policy.mode}, max_age {policy.max_age}, {len(policy.mx)} mx patterns")
-    return Found(record_id, policy, fetched_at)
 
 
 def _addresses(host: str, sources: Sources) -> Sequence[str]:

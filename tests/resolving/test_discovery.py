@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +14,7 @@ from postfix_mtasts.core.outcome import Absent, Failed, Found, Note, Outcome, St
 from postfix_mtasts.core.ports import Sources, Transfer
 from postfix_mtasts.errors import DnsError, FetchError
 from postfix_mtasts.faults import Fault, Seen
-from postfix_mtasts.resolving.discovery import discover
+from postfix_mtasts.resolving.discovery import Located, discover, locate
 from tests.support.fakes.faults import dns_failed, servfail
 
 D = Domain("example.com")
@@ -42,13 +41,8 @@ class World:
     notes: list[tuple[Stage, str]] = field(default_factory=list)
 
     def discover(self, **how: Any) -> Outcome:
-        sources = Sources(_Dns(self), _Hosts(self), lambda: NOW, self._slot, self.private)  # type: ignore[arg-type]
+        sources = Sources(_Dns(self), _Hosts(self), lambda: NOW, self.private)  # type: ignore[arg-type]
         return discover(D, sources, note=lambda stage, seen: self.notes.append((stage, seen)), **how)
-
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        self.asked.append("slot")
-        yield
 
 
 @dataclass
@@ -92,7 +86,6 @@ def test_a_policy_is_found() -> None:
         "txt _mta-sts.example.com",
         "aaaa mta-sts.example.com",
         "a mta-sts.example.com",
-        "slot",
         f"get mta-sts.example.com at {V4}",
     ]
     assert world.notes == [
@@ -217,18 +210,19 @@ def test_where_to_connect(title: str, given: Mapping[str, Any], want: str) -> No
     assert world.asked[-1] == f"get mta-sts.example.com at {want}"
 
 
-def test_a_place_is_taken_only_when_there_is_somewhere_to_go() -> None:
-    """Domains without an address must not shut out others."""
-    world = World(a=())
-    world.discover()
-    assert "slot" not in world.asked
+def test_the_first_half_of_the_way_is_dns_alone() -> None:
+    """A place among the fetches is taken only once there is somewhere to go."""
+    world = World(a=(V4, "8.8.4.4"))
+    sources = Sources(_Dns(world), _Hosts(world), lambda: NOW, False)  # type: ignore[arg-type]
+    assert locate(D, sources) == Located("2", HOST, (V4, "8.8.4.4"))
+    assert not [asked for asked in world.asked if asked.startswith("get")]
 
 
 def test_a_domain_that_is_too_long_costs_no_query() -> None:
     """_mta-sts. before it would make no domain name; nor can there be such a record."""
     world = World()
     domain = Domain(".".join(["a" * 61] * 4))
-    sources = Sources(_Dns(world), _Hosts(world), lambda: NOW, world._slot, False)  # type: ignore[arg-type]
+    sources = Sources(_Dns(world), _Hosts(world), lambda: NOW, False)  # type: ignore[arg-type]
     outcome = discover(domain, sources)
     assert isinstance(outcome, Absent)
     assert (outcome.ttl, world.asked) == (float("inf"), [])

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 from ...adapters.dns.client import DnsClient
@@ -100,7 +99,6 @@ def make_sources(settings: Settings) -> Sources:
         dns=DnsClient(settings.dns.servers, settings.dns.timeout),
         hosts=HttpsPolicyHosts(settings.fetch.timeout, settings.fetch.ca_file),
         clock=time.time,
-        slot=lambda: nullcontext(None),  # one fetch at a time
         allow_private_addresses=settings.fetch.allow_private_addresses,
     )
 

@@ -29,12 +29,12 @@ from ...adapters.https.fetch import HttpsPolicyHosts, Transfer
 from ...core import tlsrpt
 from ...core.dnsdata import DnsAnswer
 from ...core.names import Domain
-from ...core.outcome import Cause, Outcome, OwnFault, Stage
+from ...core.outcome import Cause, Failed, Outcome, OwnFault, Stage
 from ...core.ports import ResolverFacts, Sources
 from ...errors import DnsError, FetchError
 from ...faults import Fault
 from ...resolving import dane
-from ...resolving.discovery import discover, record_name
+from ...resolving.discovery import Located, fetch, locate, record_name
 from .threads import Crew
 from .wire import Answer, Dane, Discover, Job, JudgeResolver, Tlsrpt, TlsrptRecord, answer_to_json, job_from_json
 
@@ -107,13 +107,12 @@ class Worker:
         self._writing = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
-        slots = FetchSlots(min(settings["parallel"], _descriptors() // DESCRIPTORS_EACH))
+        self._slots = FetchSlots(min(settings["parallel"], _descriptors() // DESCRIPTORS_EACH))
         self._dns = DnsClient(settings["servers"], settings["dns_timeout"], count=self._count)
         self._sources = Sources(
             dns=self._dns,
             hosts=HttpsPolicyHosts(settings["fetch_timeout"], settings["ca_file"]),
             clock=time.time,
-            slot=slots.slot,
             allow_private_addresses=settings["allow_private_addresses"],
         )
         self._crew = Crew("job", settings["parallel"] + WAITING_THREADS)
@@ -160,7 +159,14 @@ class Worker:
             return answer if answer is not None else self._dns.txt(name, job.spent)
 
         sources = replace(self._sources, dns=_Begun(self._dns, txt))
-        return discover(job.domain, sources, avoid=job.avoid, refetch_as=job.refetch_as)
+        located = locate(job.domain, sources, avoid=job.avoid, refetch_as=job.refetch_as)
+        if not isinstance(located, Located):
+            return located
+        try:
+            with self._slots.slot() as transfer:
+                return fetch(located, self._sources, transfer=transfer)
+        except FetchError as error:
+            return Failed(located.record_id, Stage(error.stage), error.seen)
 
     def _judge_resolver(self) -> ResolverFacts:
         try:

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
 
     def sources(self) -> Sources:
-        return Sources(FakeDns(self), FakeHosts(self), lambda: 1_700_000_000.0, lambda: nullcontext(None), False)
+        return Sources(FakeDns(self), FakeHosts(self), lambda: 1_700_000_000.0, False)
 
 
 def answer(records: Any, name: str, secure: bool = False, exists: bool = True) -> DnsAnswer[Any]:
