@@ -6,6 +6,7 @@ MtaStsError                base; caught at the edge of a thread, a task or a com
 │   ├── DomainError        not a policy domain: nothing to look up
 │   ├── RecordError        the TXT records give no usable MTA-STS record
 │   ├── PolicySyntaxError  a policy body breaks RFC 8461
+│   ├── ReportError        bytes give no TLS report
 │   └── ConfigError        the configuration has faults: start nothing
 ├── UnavailableError       the network failed us: a cached policy stays in force
 │   ├── DnsError           no usable DNS answer in time
@@ -56,6 +57,10 @@ class RecordError(_Seen, InputError):
 
 class PolicySyntaxError(_Seen, InputError):
     """A policy body breaks RFC 8461 section 3.2; reported as sts-policy-invalid."""
+
+
+class ReportError(InputError):
+    """Bytes that give no TLS report (RFC 8460); the message says why, without remote text."""
 
 
 class ConfigError(InputError):
