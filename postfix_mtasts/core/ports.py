@@ -87,8 +87,9 @@ class ResolverFacts:
 class Resolver(Protocol):
     """Finds things out in the network for the daemon, without blocking.
 
-    Each *done* is called once, later, on the event loop, and must not raise.
-    OwnFault means that we failed, not the domain.
+    Each *done* is called once, later, on the event loop, and must not raise;
+    dane()'s also before, with facts that are not complete, as soon as a host
+    is usable. OwnFault means that we failed, not the domain.
     """
 
     def discover(

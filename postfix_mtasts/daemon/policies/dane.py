@@ -68,17 +68,23 @@ class DaneKeeper:
     def _take_off(self, place: Place, after: Flight | None = None) -> Flight:
         domain, port = place
         flight = self.flights.take_off(place, domain, self._monotonic(), self.wait, after)
-        self._resolver.dane(domain, port, lambda found: self._land(place, flight, found))
+        before = self._readings.get(place)
+        self._resolver.dane(domain, port, lambda found: self._arrived(place, flight, before, found))
         return flight
 
-    def _land(self, place: Place, flight: Flight, found: DaneFacts | OwnFault) -> None:
+    def _arrived(self, place: Place, flight: Flight, before: DaneReading | None, found: DaneFacts | OwnFault) -> None:
+        """Take in what was read; a usable host settles the status before all hosts are read."""
+        if isinstance(found, OwnFault):  # then nothing is known: neither that there is DANE, nor that there is none
+            found = DaneFacts(DaneStatus.UNKNOWN, found.reason, (), 0.0)
         if self.flights.get(place) is flight:
-            if isinstance(found, OwnFault):  # then nothing is known: neither that there is DANE, nor that there is none
-                found = DaneFacts(DaneStatus.UNKNOWN, found.reason, (), 0.0)
-            self._take(place, found)
-        self.flights.land(flight)
+            self._take(place, before, found)
+        if found.complete:
+            self.flights.land(flight)
+        else:
+            flight.tell()
 
-    def _take(self, place: Place, facts: DaneFacts) -> None:
+    def _take(self, place: Place, before: DaneReading | None, facts: DaneFacts) -> None:
+        """Hold what *facts* say, *before* being the reading from before they were asked for."""
         old = self._readings.pop(place, None)
         self._readings[place] = new = rules.take(facts, old, self._monotonic())
         if len(self._readings) > LIMIT:
@@ -89,8 +95,9 @@ class DaneKeeper:
             log.info("dane-status %s", KV(domain=place[0], port=place[1], status=new.status, reason=new.reason))
             if new.status is DaneStatus.UNKNOWN:
                 log.warning("temp %s", KV(domain=place[0], reason=new.reason))
-            if new.status is DaneStatus.USABLE and (missing := rules.without_tlsa(facts)):
-                log.info("dane-partial %s", KV(domain=place[0], without_tlsa=",".join(missing)))
+        usable_anew = new.status is DaneStatus.USABLE and (before is None or before.status is not new.status)
+        if usable_anew and facts.complete and (missing := rules.without_tlsa(facts)):
+            log.info("dane-partial %s", KV(domain=place[0], without_tlsa=",".join(missing)))
 
 
 def _late(flight: Flight) -> None:

@@ -198,7 +198,12 @@ class _Worker(asyncio.Protocol):
             self._count_dns(rdtype, result, number)
         numbered = line.get("n")
         if isinstance(numbered, int) and numbered in self._jobs:
-            self._finish(numbered, answer_from_json(self._jobs[numbered][0], line))
+            job, done, _ = self._jobs[numbered]
+            answer = answer_from_json(job, line)
+            if isinstance(answer, DaneFacts) and not answer.complete:
+                done(answer)  # the whole follows
+            else:
+                self._finish(numbered, answer)
 
     def _finish(self, number: int, answer: Answer) -> None:
         _, done, timer = self._jobs.pop(number)

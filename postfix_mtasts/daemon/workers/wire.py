@@ -4,7 +4,7 @@
              "urgency": "lookup", "record": the probe's answer in hex or null, "spent": seconds it waited}
             {"n": 8, "job": "dane", "domain": D, "port": 25}
     answer  {"n": 7, "found": {...}} and so on, one of the outcomes' names
-            {"n": 8, "dane": {...}}
+            {"n": 8, "dane": {...}}, and before it the same with "complete": false once a host is usable
             {"n": 9, "fault": {"cause": "bug", "reason": "TypeError at discovery.py:40: ..."}}
     counts  {"counts": [["TXT", "noerror", 3], ...]}: DNS queries since the last line
 

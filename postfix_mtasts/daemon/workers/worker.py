@@ -122,11 +122,14 @@ class Worker:
 
     def _run(self, number: int, job: Job) -> None:
         try:
-            answer = self._answer(job)
+            answer = self._answer(job, lambda early: self._send(number, early))
         except Exception as error:  # noqa: BLE001 -- a bug of ours must cost one lookup, not the process
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{os.path.basename(place.filename)}:{place.lineno}"
             answer = OwnFault(Cause.BUG, f"{type(error).__name__} at {where}: {error}")
+        self._send(number, answer)
+
+    def _send(self, number: int, answer: Answer) -> None:
         with self._counting:
             counts, self._counts = self._counts, Counter()
         lines = json.dumps({"n": number, **answer_to_json(answer)}) + "\n"
@@ -139,12 +142,12 @@ class Worker:
         with self._counting:
             self._counts[rdtype, result] += 1
 
-    def _answer(self, job: Job) -> Answer:
+    def _answer(self, job: Job, early: Callable[[Answer], None]) -> Answer:
         match job:
             case Discover():
                 return self._discover(job)
             case Dane():
-                return dane.facts(job.domain, job.port, self._sources.dns)
+                return dane.facts(job.domain, job.port, self._sources.dns, beside=self._crew.submit, early=early)
             case Tlsrpt():
                 return self._tlsrpt(job.domain)
             case JudgeResolver():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postfix_mtasts.core.dane import DaneFacts
+from postfix_mtasts.core.dane import DaneFacts, DaneStatus, HostFacts
 from postfix_mtasts.core.outcome import OwnFault
 from postfix_mtasts.daemon.policies.dane import port_number
 from tests.support.fakes.entries import DAY, entry
@@ -78,6 +78,52 @@ async def test_a_slow_reading(world: World) -> None:
     world.resolver.answer(dane("usable"))
     assert world.kinds(dane=True) == ["dane-only"]
     assert world.resolver.count == 1
+
+
+USABLE_HOST = HostFacts("mx2.example.com", DaneStatus.USABLE, "TLSA 3 1 1")
+NO_TLSA = HostFacts("mx1.example.com", DaneStatus.UNUSABLE, "no TLSA record")
+EARLY = DaneFacts(DaneStatus.USABLE, "secure", (USABLE_HOST,), 300.0, complete=False)
+WHOLE = DaneFacts(DaneStatus.USABLE, "secure", (NO_TLSA, USABLE_HOST), 120.0)
+
+
+@in_loop
+async def test_the_verdict_stands_at_the_first_usable_host(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Lookups are answered while the other hosts are still being read; then dane-partial is logged, once."""
+    caplog.set_level("INFO")
+    told = world.ask(dane=True)
+    world.resolver.tell_early(EARLY)
+    assert [v.kind for v in told] == ["dane-only"]
+    assert world.kinds(dane=True) == ["dane-only"]
+    assert (world.resolver.count, "dane-partial" in caplog.text) == (1, False)
+    world.resolver.answer(WHOLE)
+    assert "dane-partial domain=example.com without_tlsa=mx1.example.com" in caplog.text
+    world.clock.advance(119)
+    assert [v.lasts for v in world.ask(dane=True)] == [1.0]
+    world.clock.advance(1)
+    world.ask(dane=True)
+    world.resolver.answer(WHOLE)
+    assert caplog.text.count("dane-partial") == 1
+    assert caplog.text.count("dane-status") == 1
+
+
+@in_loop
+async def test_a_worker_that_dies_between_the_verdict_and_the_whole(world: World) -> None:
+    """What the first usable host said stays."""
+    world.ask(dane=True)
+    world.resolver.tell_early(EARLY)
+    world.resolver.answer(DIED)
+    assert world.kinds(dane=True) == ["dane-only"]
+    assert world.keeper.dane.flights == {}
+
+
+@in_loop
+async def test_a_late_status_is_told_at_once_when_a_host_is_usable(world: World) -> None:
+    """Who comes after lookup.wait and after the first usable host hears of it, though hosts are still silent."""
+    told = world.ask(dane=True)
+    await world.settle(15)
+    assert [v.kind for v in told] == ["temp"]
+    world.resolver.tell_early(EARLY)
+    assert world.kinds(dane=True) == ["dane-only"]
 
 
 @in_loop

@@ -67,6 +67,10 @@ class Peer:
     def ask(self, job: Job) -> Answer:
         """The answer to one job."""
         self.worker.take(7, job)
+        return self.next(job)
+
+    def next(self, job: Job) -> Answer:
+        """The next answer to a job that was given before."""
         while True:
             line = json.loads(self._lines.readline())
             self.counts += counts_from_json(line)
@@ -214,3 +218,24 @@ def test_nobody_waits_for_a_place_for_ever(aborted: list[Transfer], clock: Manua
             with pytest.raises(FetchError, match="too many other fetches were under way"), slots.slot():
                 raise AssertionError("there is no place")
     assert (aborted, clock.since_boot - began) == ([], 60)
+
+
+def test_a_usable_mail_host_is_told_before_one_that_is_silent(peer: Peer) -> None:
+    """Two lines come of one job: the first usable host, and, when the last has answered, the whole."""
+    silent = threading.Event()
+    peer.server.secure = True
+    peer.server.records.update(
+        {
+            ("example.com", "MX"): ["1 silent.example.com.", "2 mx.example.com."],
+            ("mx.example.com", "A"): ["192.0.2.1"],
+            ("_25._tcp.mx.example.com", "TLSA"): ["3 1 1 " + "ab" * 32],
+        }
+    )
+    peer.server.behaviours["silent.example.com", "A"] = silent
+    early = peer.ask(Dane(D, 25))
+    assert isinstance(early, DaneFacts)
+    assert (early.complete, [host.name for host in early.hosts]) == (False, ["mx.example.com"])
+    silent.set()
+    whole = peer.next(Dane(D, 25))
+    assert isinstance(whole, DaneFacts)
+    assert (whole.complete, [host.name for host in whole.hosts]) == (True, ["silent.example.com", "mx.example.com"])

@@ -113,6 +113,10 @@ class FakeResolver:
         done(answer)
         return question
 
+    def tell_early(self, facts: DaneFacts) -> None:
+        """Say what is known so far to the oldest question, which stays open."""
+        self.open[0][1](facts)
+
 
 class FakeStore:
     """Keeps what it is given; with *instant* off the test ends each future of `waiting` itself."""
