@@ -103,7 +103,30 @@ class Fault(StrEnum):
     POLICY_NO_MX = "policy-no-mx"
     POLICY_UNUSABLE_MX = "policy-unusable-mx"
 
+    # DANE: what DNS says of a mail host (RFC 7672 section 2.2); not each of these is a failure
+    DANE_MX_UNKNOWN = "dane-mx-unknown"
+    DANE_MX_INSECURE = "dane-mx-insecure"
+    DANE_MX_SECURE = "dane-mx-secure"
+    DANE_NO_DOMAIN = "dane-no-domain"
+    DANE_OWN_MX = "dane-own-mx"
+    DANE_NULL_MX = "dane-null-mx"
+    DANE_NO_ADDRESS = "dane-no-address"
+    DANE_ADDRESS_INSECURE = "dane-address-insecure"
+    DANE_ALIAS_INSECURE = "dane-alias-insecure"
+    DANE_NAME_TOO_LONG = "dane-name-too-long"
+    DANE_NO_TLSA = "dane-no-tlsa"
+    DANE_TLSA_INSECURE = "dane-tlsa-insecure"
+    DANE_TLSA_USABLE = "dane-tlsa-usable"
+    DANE_TLSA_UNUSABLE = "dane-tlsa-unusable"
+    TLSA_PKIX = "tlsa-pkix"
+    TLSA_USAGE = "tlsa-usage"
+    TLSA_SELECTOR = "tlsa-selector"
+    TLSA_DER = "tlsa-der"
+    TLSA_MATCHING = "tlsa-matching"
+    TLSA_LENGTH = "tlsa-length"
+
     # Ourselves
+    OWN = "own"
     INTERNAL = "internal"
 
     @property
@@ -179,6 +202,27 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.POLICY_MAX_AGE: f"{{line}}max_age {{value!r}} is not 1 to 10 digits {_POLICY}",
     Fault.POLICY_NO_MX: f"no usable mx: mode {{value}} needs one mx line at least {_POLICY}",
     Fault.POLICY_UNUSABLE_MX: f"no usable mx: {{value!r}} is not a host name or '*.' and a host name {_POLICY}",
+    Fault.DANE_MX_UNKNOWN: "the MX set of {subject} cannot be read: {value}",
+    Fault.DANE_MX_INSECURE: "the MX set of {subject} is not secure",
+    Fault.DANE_MX_SECURE: "the MX set of {subject} is secure",
+    Fault.DANE_NO_DOMAIN: "{subject} does not exist",
+    Fault.DANE_OWN_MX: "{subject} has no MX and is its own MX host",
+    Fault.DANE_NULL_MX: "{subject} takes no mail (null MX)",
+    Fault.DANE_NO_ADDRESS: "no address",
+    Fault.DANE_ADDRESS_INSECURE: "its address is not secure",
+    Fault.DANE_ALIAS_INSECURE: "neither its address nor its alias is secure",
+    Fault.DANE_NAME_TOO_LONG: "{subject} is longer than a domain name",
+    Fault.DANE_NO_TLSA: "no TLSA record at {subject}",
+    Fault.DANE_TLSA_INSECURE: "the TLSA records at {subject} are not secure",
+    Fault.DANE_TLSA_USABLE: "TLSA {value} at {subject}",
+    Fault.DANE_TLSA_UNUSABLE: "no usable TLSA record: {value} at {subject}",
+    Fault.TLSA_PKIX: "usage {value} (PKIX) is not for SMTP",
+    Fault.TLSA_USAGE: "usage {value} is not 2 or 3",
+    Fault.TLSA_SELECTOR: "selector {value} is not 0 or 1",
+    Fault.TLSA_DER: "{value} bytes are not a {subject} in DER",
+    Fault.TLSA_MATCHING: "matching type {value} is not 0, 1 or 2",
+    Fault.TLSA_LENGTH: "{value} bytes are not a {subject}",
+    Fault.OWN: "{value}",
     Fault.INTERNAL: "internal error: {value}",
 }
 

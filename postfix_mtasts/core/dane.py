@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
+from ..faults import Fault, Seen
 from .dnsdata import Tlsa
 
 TTL_LEAST, TTL_MOST = 60.0, 3_600.0  # seconds a status is believed, whatever the TTLs
@@ -45,7 +46,12 @@ class HostFacts:
 
     name: str
     state: DaneStatus
-    detail: str  # why, as the end of a sentence that begins with the name
+    seen: Seen  # why, as the end of a sentence that begins with the name
+    records: tuple[Tlsa, ...] = ()  # the secure ones, usable or not
+
+    @property
+    def detail(self) -> str:
+        return str(self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,14 @@ class DaneFacts:
     """What DNS says of a domain's MX hosts."""
 
     mx: DaneStatus  # USABLE: the MX set is secure, and its hosts decide; else what it decides by itself
-    detail: str  # of the MX set, one sentence
+    seen: Seen  # of the MX set
     hosts: tuple[HostFacts, ...]  # by preference; empty unless mx is USABLE
     ttl: float  # seconds: the smallest TTL seen
     complete: bool = True  # False: a host is usable, and others are still being asked about
+
+    @property
+    def detail(self) -> str:
+        return str(self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +87,37 @@ class Freshness(Enum):
     GONE = "gone"  # waits until DNS was asked again
 
 
-def unusable(tlsa: Tlsa) -> str | None:
+def unusable(tlsa: Tlsa) -> Seen | None:
     """Why Postfix could not go by this record; None: it can.
 
     Source: RFC 7672 section 3.1 (3.1.3 for the PKIX usages), RFC 6698 section 2.1.
     """
     if tlsa.usage in (0, 1):
-        return f"usage {tlsa.usage} (PKIX) is not for SMTP"
+        return Seen(Fault.TLSA_PKIX, value=str(tlsa.usage))
     if tlsa.usage not in (2, 3):
-        return f"usage {tlsa.usage} is not 2 or 3"
+        return Seen(Fault.TLSA_USAGE, value=str(tlsa.usage))
     if tlsa.selector not in _FULL:
-        return f"selector {tlsa.selector} is not 0 or 1"
+        return Seen(Fault.TLSA_SELECTOR, value=str(tlsa.selector))
     if tlsa.matching == 0:
         what, elements = _FULL[tlsa.selector]
-        return None if _elements(tlsa.data) == elements else f"{len(tlsa.data)} bytes are no {what} in DER"
+        return None if _elements(tlsa.data) == elements else Seen(Fault.TLSA_DER, what, str(len(tlsa.data)))
     if tlsa.matching not in _DIGESTS:
-        return f"matching type {tlsa.matching} is not 0, 1 or 2"
+        return Seen(Fault.TLSA_MATCHING, value=str(tlsa.matching))
     digest, length = _DIGESTS[tlsa.matching]
-    return None if len(tlsa.data) == length else f"{len(tlsa.data)} bytes are no {digest} digest, which has {length}"
+    if len(tlsa.data) == length:
+        return None
+    return Seen(Fault.TLSA_LENGTH, f"{digest} digest, which has {length}", str(len(tlsa.data)))
 
 
-def host_status(records: Sequence[Tlsa]) -> tuple[DaneStatus, str]:
-    """The state of a host with these secure TLSA records, one or more, and why."""
+def host_status(name: str, records: Sequence[Tlsa]) -> tuple[DaneStatus, Seen]:
+    """The state of a host with these secure TLSA records at *name*, one or more, and why."""
     faults = [unusable(record) for record in records]
     if None in faults:
         record = records[faults.index(None)]
-        return DaneStatus.USABLE, f"TLSA {record.usage} {record.selector} {record.matching}"
-    return DaneStatus.UNUSABLE, f"no usable TLSA record: {faults[0]}"
+        return DaneStatus.USABLE, Seen(
+            Fault.DANE_TLSA_USABLE, name, f"{record.usage} {record.selector} {record.matching}"
+        )
+    return DaneStatus.UNUSABLE, Seen(Fault.DANE_TLSA_UNUSABLE, name, str(faults[0]))
 
 
 def judge(facts: DaneFacts) -> tuple[DaneStatus, str]:

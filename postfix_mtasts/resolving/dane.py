@@ -22,7 +22,7 @@ from ..core.names import Domain
 from ..core.outcome import Note, Stage, no_note
 from ..core.ports import Dns
 from ..errors import DnsError
-from ..faults import Fault
+from ..faults import Fault, Seen, clip
 
 HOST_LIMIT = 16  # MX hosts asked about, by preference; a domain must not make us ask without end
 NAME_LIMIT = 253  # characters of a domain name without its final dot
@@ -56,12 +56,12 @@ def facts(
     """
     reading = _Reading(port, dns)
     try:
-        mx, detail, names = reading.mx(domain)
+        mx, seen, names = reading.mx(domain)
     except DnsError as error:
-        mx, detail, names = DaneStatus.UNKNOWN, f"the MX set of {domain} cannot be read: {error}", ()
+        mx, seen, names = DaneStatus.UNKNOWN, Seen(Fault.DANE_MX_UNKNOWN, domain, str(error)), ()
     if mx is not DaneStatus.USABLE:
-        note(Stage.DANE, detail)
-    return _Hosts(DaneFacts(mx, detail, (), reading.ttl), names, port, dns, note, early).read(beside)
+        note(Stage.DANE, str(seen))
+    return _Hosts(DaneFacts(mx, seen, (), reading.ttl), names, port, dns, note, early).read(beside)
 
 
 class _Hosts:
@@ -141,49 +141,49 @@ class _Reading:
         self.ttl = min(self.ttl, answer.ttl)
         return answer
 
-    def mx(self, domain: Domain) -> tuple[DaneStatus, str, Sequence[str]]:
+    def mx(self, domain: Domain) -> tuple[DaneStatus, Seen, Sequence[str]]:
         """What the MX set decides by itself, why, and the hosts to ask about where it decides nothing."""
         answer = self.ask(self.dns.mx, domain)
         if not answer.secure:
-            return DaneStatus.UNUSABLE, f"the MX set of {domain} is not secure", ()
+            return DaneStatus.UNUSABLE, Seen(Fault.DANE_MX_INSECURE, domain), ()
         if not answer.exists:
-            return DaneStatus.UNUSABLE, f"{domain} does not exist", ()
+            return DaneStatus.UNUSABLE, Seen(Fault.DANE_NO_DOMAIN, domain), ()
         if not answer.records:
-            return DaneStatus.USABLE, f"{domain} has no MX and is its own MX host", (domain,)
+            return DaneStatus.USABLE, Seen(Fault.DANE_OWN_MX, domain), (domain,)
         ordered = sorted(answer.records, key=lambda mx: (mx.preference, mx.host))
         names = list(dict.fromkeys(mx.host for mx in ordered if mx.host))
         if not names:
-            return DaneStatus.UNUSABLE, f"{domain} takes no mail (null MX)", ()
-        return DaneStatus.USABLE, f"the MX set of {domain} is secure", names[:HOST_LIMIT]
+            return DaneStatus.UNUSABLE, Seen(Fault.DANE_NULL_MX, domain), ()
+        return DaneStatus.USABLE, Seen(Fault.DANE_MX_SECURE, domain), names[:HOST_LIMIT]
 
     def host(self, name: str) -> HostFacts:
         """Never raises."""
         try:
-            bases, detail = self._bases(name)
-            state = DaneStatus.UNUSABLE
+            bases, fault = self._bases(name)
+            host = HostFacts(name, DaneStatus.UNUSABLE, Seen(fault, name))
             for base in bases:
-                state, detail, settled = self._tlsa(base)
-                if settled:
+                host = self._tlsa(name, base)
+                if host.records:  # secure ones are final, usable or not (2.2.3); else the next base domain is asked
                     break
         except DnsError as error:
-            state, detail = DaneStatus.UNKNOWN, str(error)
-        return HostFacts(name, state, detail)
+            return HostFacts(name, DaneStatus.UNKNOWN, error.seen)
+        return host
 
-    def _bases(self, name: str) -> tuple[Sequence[str], str]:
+    def _bases(self, name: str) -> tuple[Sequence[str], Fault]:
         """The TLSA base domains of a host in their order (2.2.2), or none and why."""
         address = self._address(name)
         if not address.records:
-            return (), "no address"
+            return (), Fault.DANE_NO_ADDRESS
         if address.secure:
-            return list(dict.fromkeys((address.name, name))), ""
+            return list(dict.fromkeys((address.name, name))), Fault.DANE_NO_TLSA
         if address.name == name:
-            return (), "its address is not secure"
+            return (), Fault.DANE_ADDRESS_INSECURE
         alias = self.ask(self.dns.cname, name)
         if not alias.secure:
-            return (), "neither its address nor its alias is secure"
+            return (), Fault.DANE_ALIAS_INSECURE
         if not alias.records:
             raise DnsError(Fault.DNS_CONTRADICTION, name)
-        return (name,), ""
+        return (name,), Fault.DANE_NO_TLSA
 
     def _address(self, name: str) -> DnsAnswer[str]:
         """The A answer if it settles the host, by addresses or NXDOMAIN (RFC 8020), else the AAAA answer."""
@@ -199,18 +199,14 @@ class _Reading:
             raise failure
         return answer
 
-    def _tlsa(self, base: str) -> tuple[DaneStatus, str, bool]:
-        """The state by the TLSA records at *base*, why, and whether that is final.
-
-        Secure records are, usable or not (2.2.3); without them the next base domain is asked.
-        """
+    def _tlsa(self, host: str, base: str) -> HostFacts:
+        """What the TLSA records at *base* say of *host*."""
         name = f"_{self.port}._tcp.{base}"
         if len(name) > NAME_LIMIT:
-            return DaneStatus.UNUSABLE, f"{name[:60]}... is longer than a domain name", False
+            return HostFacts(host, DaneStatus.UNUSABLE, Seen(Fault.DANE_NAME_TOO_LONG, clip(name)))
         answer = self.ask(self.dns.tlsa, name)
         if not answer.records:
-            return DaneStatus.UNUSABLE, f"no TLSA record at {name}", False
+            return HostFacts(host, DaneStatus.UNUSABLE, Seen(Fault.DANE_NO_TLSA, name))
         if not answer.secure:
-            return DaneStatus.UNUSABLE, f"the TLSA records at {name} are not secure", False
-        state, detail = host_status(answer.records)
-        return state, f"{detail} at {name}", True
+            return HostFacts(host, DaneStatus.UNUSABLE, Seen(Fault.DANE_TLSA_INSECURE, name))
+        return HostFacts(host, *host_status(name, answer.records), answer.records)

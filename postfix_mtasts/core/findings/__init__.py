@@ -1,4 +1,4 @@
-"""The words for what was found, and what to do about it: the one place that `check`, `query` and `report` take them from.
+"""The words for what was found and what to do about it, for `check`, `query` and `report` alike.
 
 reports  for the owner of a domain, by the result types of TLS reports (RFC 8460)
 sender   for who sends mail to a domain, by Fault (query --explain)

@@ -18,6 +18,7 @@ from ...core.outcome import OwnFault
 from ...core.ports import Resolver
 from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
+from ...faults import Fault, Seen
 from .flights import Flight, Flights
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class DaneKeeper:
     def _arrived(self, place: Place, flight: Flight, before: DaneReading | None, found: DaneFacts | OwnFault) -> None:
         """Take in what was read; a usable host settles the status before all hosts are read."""
         if isinstance(found, OwnFault):  # then nothing is known: neither that there is DANE, nor that there is none
-            found = DaneFacts(DaneStatus.UNKNOWN, found.reason, (), 0.0)
+            found = DaneFacts(DaneStatus.UNKNOWN, Seen(Fault.OWN, value=found.reason), (), 0.0)
         if self.flights.get(place) is flight:
             self._take(place, before, found)
         if found.complete:

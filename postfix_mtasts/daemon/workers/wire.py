@@ -15,7 +15,7 @@ parsed again here, in microseconds.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 from ...core.dane import DaneFacts, DaneStatus, HostFacts
@@ -136,7 +136,8 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
         case DnsFailed():
             return {"dnsfailed": asdict(answer)}
         case DaneFacts():
-            return {"dane": asdict(answer)}
+            hosts = tuple(replace(host, records=()) for host in answer.hosts)  # nobody asks the daemon for them
+            return {"dane": asdict(replace(answer, hosts=hosts))}
         case TlsrptRecord():
             return {"tlsrpt": answer.text}
         case ResolverFacts():
@@ -178,9 +179,9 @@ def _read_answer(line: dict[str, Any]) -> Answer:
     if (dns_failed := line.get("dnsfailed")) is not None:
         return DnsFailed(_seen(dns_failed["seen"]))
     if (facts := line.get("dane")) is not None:
-        hosts = tuple(HostFacts(str(h["name"]), DaneStatus(h["state"]), str(h["detail"])) for h in facts["hosts"])
+        hosts = tuple(HostFacts(str(h["name"]), DaneStatus(h["state"]), _seen(h["seen"])) for h in facts["hosts"])
         return DaneFacts(
-            DaneStatus(facts["mx"]), str(facts["detail"]), hosts, float(facts["ttl"]), bool(facts["complete"])
+            DaneStatus(facts["mx"]), _seen(facts["seen"]), hosts, float(facts["ttl"]), bool(facts["complete"])
         )
     if (resolver := line.get("resolver")) is not None:
         servers = tuple(str(server) for server in resolver["servers"])

@@ -63,8 +63,11 @@ def test_a_job_arrives_as_it_was(job: Job) -> None:
 DISCOVER, DANE = Discover(D), Dane(D, 25)
 FACTS = DaneFacts(
     DaneStatus.USABLE,
-    "the MX set of example.com is secure",
-    (HostFacts("mx.example.com", DaneStatus.UNKNOWN, "SERVFAIL"), HostFacts("b.example", DaneStatus.USABLE, "TLSA")),
+    Seen(Fault.DANE_MX_SECURE, "example.com"),
+    (
+        HostFacts("mx.example.com", DaneStatus.UNKNOWN, Seen(Fault.DNS_SERVFAIL, value="SERVFAIL")),
+        HostFacts("b.example", DaneStatus.USABLE, Seen(Fault.DANE_TLSA_USABLE, "_25._tcp.b.example", "3 1 1")),
+    ),
     float("inf"),
 )
 ANSWERS: list[tuple[Job, Answer]] = [
@@ -111,13 +114,13 @@ UNREADABLE: list[tuple[str, Job, dict[str, Any]]] = [
     ("the answer to another question", DISCOVER, {"tlsrpt": None}),
     ("nothing of DANE", DANE, {}),
     ("no facts", DANE, {"dane": None}),
-    ("an unknown status", DANE, {"dane": {"mx": "perhaps", "detail": "", "hosts": [], "ttl": 1, "complete": True}}),
+    ("an unknown status", DANE, {"dane": {"mx": "perhaps", "seen": SEEN, "hosts": [], "ttl": 1, "complete": True}}),
     (
         "a host without a name",
         DANE,
-        {"dane": {"mx": "usable", "detail": "", "hosts": [{}], "ttl": 1, "complete": True}},
+        {"dane": {"mx": "usable", "seen": SEEN, "hosts": [{}], "ttl": 1, "complete": True}},
     ),
-    ("facts without a TTL", DANE, {"dane": {"mx": "usable", "detail": "", "hosts": [], "ttl": "x", "complete": True}}),
+    ("facts without a TTL", DANE, {"dane": {"mx": "usable", "seen": SEEN, "hosts": [], "ttl": "x", "complete": True}}),
     ("an outcome", DANE, {"unchanged": {"record_id": "1"}}),
 ]
 

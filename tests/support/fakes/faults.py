@@ -27,3 +27,8 @@ def fetch_error(stage: Stage, said: str, result_type: ResultType = ResultType.FE
 
 def failed(record_id: str, stage: Stage, said: str, result_type: ResultType = ResultType.FETCH_ERROR) -> Failed:
     return Failed(record_id, stage, Seen(_FAULTS[result_type], value=said))
+
+
+def seen(said: str) -> Seen:
+    """Of which *said* is the whole sentence."""
+    return Seen(Fault.OWN, value=said)

@@ -216,8 +216,8 @@ DIED = OwnFault(Cause.DIED, "the worker process ended")
 def dane(status: str, ttl: float = 300.0) -> DaneFacts:
     """What DNS says; *status* is that of the MX set, and of its one host where that is secure."""
     state = DaneStatus(status)
-    hosts = (HostFacts("mx.example.com", state, "said so"),) if state is DaneStatus.USABLE else ()
-    return DaneFacts(state, "said so", hosts, ttl)
+    hosts = (HostFacts("mx.example.com", state, faults.seen("said so")),) if state is DaneStatus.USABLE else ()
+    return DaneFacts(state, faults.seen("said so"), hosts, ttl)
 
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
