@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from ..config.settings import LookupSettings
 from ..core.dane import DaneStatus, judge, without_tlsa
+from ..core.findings import sender
 from ..core.names import NoDomain
-from ..core.outcome import Absent, DnsFailed, Failed, Found, ResultType, Stage
+from ..core.outcome import Absent, DnsFailed, Failed, Found, Stage
 from ..core.policy import Mode, Policy
 from ..core.quoting import escape, quote
 from ..core.verdict import Kind
-from ..faults import NO_RECORD
 from ..resolving.tracing import Inquiry, Step
 from .comparing import Holding
 from .text import shown, span
@@ -27,44 +27,6 @@ _HEAD = 24  # columns of "address  12345 ms  ok   "
 
 _GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
-_PASSED = {
-    Stage.RECORD: "The domain publishes MTA-STS; its policy is fetched from the policy host.",
-    Stage.ADDRESS: "The policy host can be reached.",
-    Stage.TLS: "The certificate is valid for the policy host: what it says is the domain's own word.",
-    Stage.HTTP: "The policy file is there.",
-}
-
-_NO_RECORD = "The domain does not publish MTA-STS. Postfix goes by smtp_tls_security_level."
-_BAD_RECORD = "A record that is doubled or malformed counts as none (RFC 8461 section 3.1)."
-_NO_POLICY = (
-    "Without a valid policy mail goes as if there were none; a policy that the daemon fetched earlier "
-    "stays in force until it ends (RFC 8461 section 3.3)."
-)
-_DNS_SKIPPED = "DNS does not say whether there is a record; with lookup.on_dns_failure: skip that counts as none."
-_DNS_DEFERRED = "DNS does not say whether there is a record; with lookup.on_dns_failure: defer the mail waits."
-
-_ADVICE = {  # for a failure at a stage
-    Stage.ADDRESS: "Try `curl -v https://{host}/.well-known/mta-sts.txt` on this machine. If other hosts are "
-    "reached, it is the domain's fault: tell its postmaster; else see to this machine's DNS and firewall (port 443).",
-    Stage.TLS: "The domain has to mend the TLS of {host}: tell its postmaster. Should many domains fail like this, "
-    "something between here and there interferes with port 443.",
-    Stage.HTTP: "The domain has to serve the file itself and in time, with status 200 and as text/plain, at "
-    "https://{host}/.well-known/mta-sts.txt: tell its postmaster.",
-    Stage.POLICY: "The domain has to mend the policy file: tell its postmaster the line above.",
-}
-_ADVICE_CERTIFICATE = (
-    "The domain has to mend the certificate of {host}: tell its postmaster. Should many domains fail like this, "
-    "see to this machine's clock and to its CA certificates (fetch.ca_file)."
-)
-_ADVICE_RECORD = "The domain has to mend the TXT record at _mta-sts.{domain}: tell its postmaster."
-_ADVICE_DNS = (
-    "Try `dig TXT _mta-sts.{domain}` on this machine. If other names are answered, it is the domain's name servers; "
-    "else see to the resolver (dns.servers, or /etc/resolv.conf)."
-)
-_ADVICE_DANE = (
-    "Try `dig +dnssec MX {domain}` and `dig TLSA _{port}._tcp.HOST` on this machine. If other signed domains are "
-    "answered, the domain's DNSSEC is broken: tell its postmaster; else see to the resolver."
-)
 _KEPT = (
     "The policy that the daemon holds stays in force until it ends, whatever DNS and the policy host say "
     "(RFC 8461 section 3.3)."
@@ -192,18 +154,9 @@ def _meaning(step: Step, inquiry: Inquiry, settings: LookupSettings) -> Iterator
     elif step.ok and step.stage is Stage.POLICY and isinstance(outcome, Found):
         yield from _policy_meaning(outcome.policy)
     elif step.ok:
-        yield _PASSED[step.stage]
-    elif isinstance(outcome, Failed):
-        yield f"{outcome.result_type}. {_NO_POLICY}"
-    elif isinstance(outcome, DnsFailed):
-        yield _DNS_DEFERRED if settings.on_dns_failure == "defer" else _DNS_SKIPPED
-    elif isinstance(outcome, Absent):
-        yield _BAD_RECORD if _is_bad_record(outcome) else _NO_RECORD
-
-
-def _is_bad_record(outcome: Absent) -> bool:
-    """Whether the domain has a record, but one of no use."""
-    return outcome.seen.fault not in NO_RECORD
+        yield sender.PASSED[step.stage]
+    elif isinstance(outcome, Absent | Failed | DnsFailed):
+        yield sender.meaning(outcome, settings.on_dns_failure)
 
 
 def _policy_meaning(policy: Policy) -> Iterator[str]:
@@ -257,19 +210,7 @@ def _advice(step: Step, inquiry: Inquiry) -> str:
         return ""
     if step.stage is Stage.DANE and not (step is inquiry.steps[-2] and inquiry.verdict.kind is Kind.TEMP):
         return ""  # once, after the last host, and only where it decides
-    return _advice_text(step, inquiry).format(
-        domain=inquiry.hop.domain, host=f"mta-sts.{inquiry.hop.domain}", port=inquiry.hop.port
-    )
-
-
-def _advice_text(step: Step, inquiry: Inquiry) -> str:
-    outcome = inquiry.outcome
     if step.stage is Stage.DANE:
-        return _ADVICE_DANE
-    if isinstance(outcome, DnsFailed):
-        return _ADVICE_DNS
-    if isinstance(outcome, Absent):
-        return _ADVICE_RECORD if _is_bad_record(outcome) else ""
-    if isinstance(outcome, Failed) and outcome.result_type is ResultType.WEBPKI_INVALID:
-        return _ADVICE_CERTIFICATE
-    return _ADVICE[step.stage]
+        return sender.dane_advice(inquiry.hop.domain, inquiry.hop.port)
+    outcome = inquiry.outcome
+    return sender.advice(outcome, inquiry.hop.domain) if isinstance(outcome, Absent | Failed | DnsFailed) else ""
