@@ -76,7 +76,10 @@ class UnavailableError(MtaStsError):
 
 
 class DnsError(_Seen, UnavailableError):
-    """No usable DNS answer: SERVFAIL, REFUSED, a timeout, no server, a broken message."""
+    """No usable DNS answer: a failure of every server, a timeout, a broken message.
+
+    The sentence names our resolvers and is for the log; Seen.to_strangers() does not.
+    """
 
 
 class FetchError(_Seen, UnavailableError):

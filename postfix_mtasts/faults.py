@@ -31,9 +31,17 @@ class Fault(StrEnum):
     """What failed; each with its sentence in SENTENCES."""
 
     # DNS, whatever was asked
-    DNS_SERVFAIL = "dns-servfail"  # bogus too
+    DNS_BOGUS = "dns-bogus"
+    DNS_SERVFAIL = "dns-servfail"  # bogus too, where the resolver does not say so
+    DNS_REFUSED = "dns-refused"
+    DNS_FORMERR = "dns-formerr"
+    DNS_NOTIMP = "dns-notimp"
+    DNS_BADVERS = "dns-badvers"
+    DNS_OTHER = "dns-other"  # another response code
+    DNS_LAME = "dns-lame"
+    DNS_BROKEN = "dns-broken"
     DNS_TIMEOUT = "dns-timeout"
-    DNS_OTHER = "dns-other"  # refused, broken, no connection
+    DNS_UNREACHABLE = "dns-unreachable"
     DNS_NAME = "dns-name"  # cannot be asked
     DNS_CONTRADICTION = "dns-contradiction"
 
@@ -140,9 +148,17 @@ NO_RECORD = (Fault.RECORD_NO_NAME, Fault.RECORD_NONE, Fault.RECORD_NAME_TOO_LONG
 _RECORD, _POLICY = "(RFC 8461 section 3.1)", "(RFC 8461 section 3.2)"
 
 SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what was seen; {line}: "line 3: " or nothing
+    Fault.DNS_BOGUS: "{value}",
     Fault.DNS_SERVFAIL: "{value}",
-    Fault.DNS_TIMEOUT: "{value}",
+    Fault.DNS_REFUSED: "{value}",
+    Fault.DNS_FORMERR: "{value}",
+    Fault.DNS_NOTIMP: "{value}",
+    Fault.DNS_BADVERS: "{value}",
     Fault.DNS_OTHER: "{value}",
+    Fault.DNS_LAME: "{value}",
+    Fault.DNS_BROKEN: "{value}",
+    Fault.DNS_TIMEOUT: "{value}",
+    Fault.DNS_UNREACHABLE: "{value}",
     Fault.DNS_NAME: "{subject!r} cannot be asked of DNS: {value}",
     Fault.DNS_CONTRADICTION: "{subject} is an alias in one answer of DNS and none in the next",
     Fault.RECORD_NO_NAME: "{subject} does not exist",
@@ -226,6 +242,24 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.INTERNAL: "internal error: {value}",
 }
 
+# What reports say instead: they go to strangers, who need not know our resolvers, nor how busy we are.
+_TO_STRANGERS = {
+    Fault.DNS_BOGUS: "no DNS answer for {subject}: DNSSEC validation failed",
+    Fault.DNS_SERVFAIL: "no DNS answer for {subject}: SERVFAIL",
+    Fault.DNS_REFUSED: "no DNS answer for {subject}: REFUSED",
+    Fault.DNS_FORMERR: "no DNS answer for {subject}: FORMERR",
+    Fault.DNS_NOTIMP: "no DNS answer for {subject}: NOTIMP",
+    Fault.DNS_BADVERS: "no DNS answer for {subject}: BADVERS",
+    Fault.DNS_OTHER: "no DNS answer for {subject}: an error",
+    Fault.DNS_LAME: "no DNS answer for {subject}: an empty one without recursion",
+    Fault.DNS_BROKEN: "no DNS answer for {subject}: a broken one",
+    Fault.DNS_TIMEOUT: "no DNS answer for {subject} in time",
+    Fault.DNS_UNREACHABLE: "no DNS answer for {subject}",
+    Fault.CROWDED: "the policy was not fetched in time",
+    Fault.GIVEN_UP: "the policy was not fetched in time",
+    Fault.INTERNAL: "the policy was not fetched",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -238,8 +272,15 @@ class Seen:
 
     def __str__(self) -> str:
         """One sentence for people; remote text in it still has to be quoted by whoever shows it."""
+        return self._fill(SENTENCES[self.fault])
+
+    def to_strangers(self) -> str:
+        """The sentence for reports: it names nothing of our own."""
+        return self._fill(_TO_STRANGERS.get(self.fault, SENTENCES[self.fault]))
+
+    def _fill(self, sentence: str) -> str:
         line = f"line {self.line}: " if self.line else ""
-        return SENTENCES[self.fault].format(subject=self.subject, value=self.value, line=line)
+        return sentence.format(subject=self.subject, value=self.value, line=line)
 
 
 def clip(value: str | bytes, limit: int = SHOWN) -> str:

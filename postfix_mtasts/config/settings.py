@@ -67,6 +67,12 @@ class DnsSettings:
         (), "resolvers as ADDRESS:PORT; empty means /etc/resolv.conf, read again when it changes", kind="servers"
     )
     timeout: float = setting(5 * SECOND, "for one name, retries included", kind="duration", low=0.1, high=60.0)
+    trust_ad: str = setting(
+        "auto",
+        "whose AD bit counts; auto: resolvers on loopback, and those of a resolv.conf with options trust-ad; yes: all",
+        kind="choice",
+        choices=("auto", "yes"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

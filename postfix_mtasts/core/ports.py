@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from .dane import DaneFacts
-from .dnsdata import DnsAnswer, Mx, Tlsa
+from .dnsdata import DnsAnswer, Mx, Tlsa, Validation
 from .names import Domain
 from .outcome import Note, Outcome, OwnFault
 
@@ -43,6 +43,9 @@ class Dns(Protocol):
 
     def cname(self, name: str) -> DnsAnswer[str]:
         """The alias at *name* itself, not followed."""
+
+    def for_dane(self) -> Dns:
+        """The same for DANE: where a validating resolver fails, no other is asked."""
 
 
 class Transfer(Protocol):
@@ -80,8 +83,9 @@ class ResolverFacts:
     """What a site at level dane has to know of the resolvers in use."""
 
     servers: tuple[str, ...]  # in the order they are asked, as "127.0.0.1:53"
-    answered: bool  # one of them said something of the root's keys
-    secure: bool  # and said that it has validated them (AD)
+    validation: Validation
+    untrusted: tuple[str, ...] = ()  # those whose AD bit does not count (dns.trust_ad)
+    reason: str = ""  # of Validation.NO_ANSWER
 
 
 class Resolver(Protocol):

@@ -14,13 +14,13 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..config.file import Loaded, read
 from ..config.settings import Settings
+from ..core.dnsdata import Validation
 from ..core.outcome import OwnFault
 from ..core.ports import ResolverFacts
 from ..core.quoting import KV
@@ -31,7 +31,6 @@ from .logs import Log
 from .operating.status import Running
 from .operating.survey import survey
 from .policies.store_thread import StoreKeeper
-from .serving.listeners import split_inet
 
 if TYPE_CHECKING:
     from .operating.http import HttpServer
@@ -282,12 +281,12 @@ def _judge_resolver(found: ResolverFacts | OwnFault) -> None:
     """Warn of a resolver whose word on DNSSEC is worth nothing (RFC 7672 section 1.3.1)."""
     if isinstance(found, OwnFault):
         return  # it says nothing of the resolver, and is told elsewhere
-    servers = found.servers
+    servers = " ".join(found.servers)
     advice = "domains count as without DANE on maps with dane"
-    if not found.secure:
-        log.warning("resolver-not-validating %s", KV(servers=" ".join(servers), reason=f"no AD for the root; {advice}"))
-    hosts = [split_inet(server)[0] for server in servers]
-    if remote := [host for host in hosts if not ip_address(host.partition("%")[0]).is_loopback]:
-        log.warning(
-            "resolver-not-local %s", KV(servers=" ".join(remote), reason="its answers can be forged on the way")
-        )
+    if found.validation is Validation.NO_ANSWER:
+        log.warning("resolver-not-answering %s", KV(servers=servers, reason=found.reason))
+    if found.validation is Validation.NO_AD:
+        log.warning("resolver-not-validating %s", KV(servers=servers, reason=f"no AD for the root; {advice}"))
+    if found.untrusted:
+        reason = "its AD bit does not count: not on loopback, no options trust-ad, dns.trust_ad is auto"
+        log.warning("resolver-not-trusted %s", KV(servers=" ".join(found.untrusted), reason=reason))

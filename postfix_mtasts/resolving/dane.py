@@ -54,6 +54,7 @@ def facts(
 
     At most 1 + 4 * HOST_LIMIT queries.
     """
+    dns = dns.for_dane()
     reading = _Reading(port, dns)
     try:
         mx, seen, names = reading.mx(domain)

@@ -37,6 +37,7 @@ cache: {directory: /srv/cache, negative_limit: 0}
 dns:
   servers: [127.0.0.1, '::1']
   timeout: 250ms
+  trust_ad: yes
 fetch:
   timeout: 10
   parallel: 4096
@@ -68,6 +69,7 @@ def test_every_setting_is_read() -> None:
         "cache.negative_limit": 0,
         "dns.servers": ("127.0.0.1:53", "[::1]:53"),
         "dns.timeout": 0.25,
+        "dns.trust_ad": "yes",
         "fetch.timeout": 10.0,
         "fetch.parallel": 4096,
         "fetch.ca_file": None,

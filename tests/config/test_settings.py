@@ -42,6 +42,7 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "cache.negative_limit": 100_000,
         "dns.servers": (),
         "dns.timeout": 5.0,
+        "dns.trust_ad": "auto",
         "fetch.timeout": 60.0,
         "fetch.parallel": 256,
         "fetch.ca_file": None,

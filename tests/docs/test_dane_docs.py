@@ -17,7 +17,7 @@ def test_each_event_about_dane_is_explained() -> None:
     """Those that the daemon logs are the terms of the list."""
     sources = [path.read_text() for path in PACKAGE.rglob("*.py")]
     logged = {event for text in sources for event in re.findall(r'log\.\w+\(\s*"((?:dane|resolver)-[a-z-]+) %s"', text)}
-    assert len(logged) == 4
+    assert len(logged) == 5
     assert set(re.findall(r"^``([a-z-]+)``$", TEXT, re.MULTILINE)) == logged
 
 

@@ -210,14 +210,14 @@ def test_the_resolver_is_judged_at_the_start(signed: Internet, tmp_path: Path) -
     """This one validates nothing above its two zones: the root has no key, so AD does not come back."""
     with Daemon(tmp_path, signed.config()) as daemon:
         assert daemon.wait_for("resolver-not-validating")
-        assert daemon.events("resolver-not-local") == []
+        assert daemon.events("resolver-not-trusted") == []
 
 
 def test_a_resolver_elsewhere_is_named_at_the_start(signed: Internet, tmp_path: Path) -> None:
     """Its AD bit is set on another host, and can be set on the way."""
     servers = ["127.0.0.1:53", "[fd00::53]:53"]
     with Daemon(tmp_path, signed.config(dns={"servers": servers, "timeout": "2s"})) as daemon:
-        assert daemon.wait_for("resolver-not-local", servers="fd00::53")
+        assert daemon.wait_for("resolver-not-trusted", servers="[fd00::53]:53")
 
 
 def test_a_validating_resolver_here_draws_no_warning(signed: Internet, tmp_path: Path) -> None:

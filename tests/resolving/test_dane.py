@@ -50,6 +50,9 @@ class FakeDns:
         self.zone = zone
         self.asked: list[tuple[str, str]] = []
 
+    def for_dane(self) -> FakeDns:
+        return self
+
     def __getattr__(self, question: str) -> Any:
         def ask(name: str) -> DnsAnswer[Any]:
             self.asked.append((question, name))

@@ -1,45 +1,61 @@
 """The resolvers that resolv.conf(5) names; it changes while the daemon runs.
 
-Only its nameserver lines count: names are asked for in full, by our own rules of time.
+Its nameserver lines count, and `options trust-ad`: names are asked for in full, by our own rules of time.
 """
 
 from __future__ import annotations
 
 import os
+import socket
+from dataclasses import dataclass
 
-from .probe import sockaddr
+MOST = 3  # servers, as the C library uses
+DEFAULT = ("127.0.0.1:53",)  # as the C library takes it where the file names none
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    """What one resolv.conf says."""
+
+    servers: tuple[str, ...] = DEFAULT
+    trust_ad: bool = False
 
 
 class ResolvConf:
-    """The nameserver lines of a resolv.conf(5), read again when the file changes."""
-
-    MOST = 3  # servers, as the C library uses
-    DEFAULT = ("127.0.0.1:53",)  # as the C library takes it where the file names none
+    """A resolv.conf(5), read again when the file changes."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self._read: tuple[object, tuple[str, ...]] = (None, self.DEFAULT)  # replaced as one: no lock
+        self._path = path
+        self._read: tuple[object, Conf] = (None, Conf())  # replaced as one: no lock
 
-    def servers(self) -> tuple[str, ...]:
+    def read(self) -> Conf:
+        """What the file says now; while it is being replaced or gone, what it said last."""
         try:
-            stat = os.stat(self.path)
+            stat = os.stat(self._path)
             version = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             if version != self._read[0]:
-                with open(self.path, encoding="ascii", errors="replace") as file:
-                    self._read = (version, self._parse(file.read(65536)))
+                with open(self._path, encoding="ascii", errors="replace") as file:
+                    self._read = (version, parse(file.read(65536)))
         except OSError:
-            pass  # being replaced just now, or not there: what was read last, or the default
+            pass
         return self._read[1]
 
-    def _parse(self, text: str) -> tuple[str, ...]:
-        found = []
-        for line in text.splitlines():
-            keyword, *values = line.split() or [""]
-            if keyword == "nameserver" and values:
-                server = f"[{values[0]}]:53" if ":" in values[0] else f"{values[0]}:53"
-                try:
-                    sockaddr(server)
-                except (OSError, ValueError):
-                    continue  # as the C library does
-                found.append(server)
-        return tuple(found[: self.MOST]) or self.DEFAULT
+
+def parse(text: str) -> Conf:
+    """Read the text of a resolv.conf as the C library does: what it does not understand is passed over."""
+    servers, trust_ad = list[str](), False
+    for line in text.splitlines():
+        keyword, *values = line.split() or [""]
+        if keyword == "nameserver" and values and _is_address(values[0]):
+            servers.append(f"[{values[0]}]:53" if ":" in values[0] else f"{values[0]}:53")
+        elif keyword == "options":
+            trust_ad = trust_ad or "trust-ad" in values
+    return Conf(tuple(servers[:MOST]) or DEFAULT, trust_ad)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        socket.getaddrinfo(text, None, flags=socket.AI_NUMERICHOST)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 def make_sources(settings: Settings) -> Sources:
     """The outside world by *settings*, as the daemon's worker makes it. Raises: ConfigError."""
     return Sources(
-        dns=DnsClient(settings.dns.servers, settings.dns.timeout),
+        dns=DnsClient(settings.dns.servers, settings.dns.timeout, trust_ad=settings.dns.trust_ad),
         hosts=HttpsPolicyHosts(settings.fetch.timeout, settings.fetch.ca_file),
         clock=time.time,
         allow_private_addresses=settings.fetch.allow_private_addresses,

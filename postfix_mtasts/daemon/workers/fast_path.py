@@ -11,8 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from ...adapters.dns.client import DnsClient
-from ...adapters.dns.probe import Absence, Probe, Result
+from ...adapters.dns.absence import Absence, Result
+from ...adapters.dns.probe import Probe
+from ...adapters.dns.transport import Nameservers
 from ...config.settings import DnsSettings
 from ...core.dane import DaneFacts
 from ...core.names import Domain
@@ -34,9 +35,8 @@ class FastPath:
 
     def configure(self, settings: DnsSettings) -> None:
         """Ask the resolvers of *settings* from now on."""
-        client = DnsClient(settings.servers, settings.timeout)
         self.close()
-        self._probe = Probe(lambda: client.servers, settings.timeout / PROBE_SHARE)
+        self._probe = Probe(Nameservers(settings.servers), settings.timeout / PROBE_SHARE)
 
     def close(self) -> None:
         """Let what is under way go the full path."""

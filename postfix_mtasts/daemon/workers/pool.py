@@ -65,6 +65,7 @@ class Pool:
         self._first_line = {
             "servers": settings.dns.servers,
             "dns_timeout": settings.dns.timeout,
+            "trust_ad": settings.dns.trust_ad,
             "fetch_timeout": settings.fetch.timeout,
             "parallel": settings.fetch.parallel // self._number,
             "ca_file": settings.fetch.ca_file,

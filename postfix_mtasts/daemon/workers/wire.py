@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 from ...core.dane import DaneFacts, DaneStatus, HostFacts
+from ...core.dnsdata import Validation
 from ...core.names import Domain, parse_domain
 from ...core.outcome import Absent, Cause, DnsFailed, Failed, Found, Outcome, OwnFault, Stage, Unchanged
 from ...core.policy import parse_policy
@@ -184,8 +185,8 @@ def _read_answer(line: dict[str, Any]) -> Answer:
             DaneStatus(facts["mx"]), _seen(facts["seen"]), hosts, float(facts["ttl"]), bool(facts["complete"])
         )
     if (resolver := line.get("resolver")) is not None:
-        servers = tuple(str(server) for server in resolver["servers"])
-        return ResolverFacts(servers, bool(resolver["answered"]), bool(resolver["secure"]))
+        servers, untrusted = (tuple(str(each) for each in resolver[key]) for key in ("servers", "untrusted"))
+        return ResolverFacts(servers, Validation(resolver["validation"]), untrusted, str(resolver["reason"]))
     if (fault := line.get("fault")) is not None:
         return OwnFault(Cause(fault["cause"]), str(fault["reason"]))
     record = line["tlsrpt"]

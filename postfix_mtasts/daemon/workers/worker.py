@@ -30,7 +30,7 @@ from ...core import tlsrpt
 from ...core.dnsdata import DnsAnswer
 from ...core.names import Domain
 from ...core.outcome import Cause, Failed, Outcome, OwnFault, Stage
-from ...core.ports import ResolverFacts, Sources
+from ...core.ports import Sources
 from ...errors import DnsError, FetchError
 from ...faults import Fault
 from ...resolving import dane
@@ -95,7 +95,7 @@ class _Begun:
 
     def __init__(self, dns: DnsClient, txt: Callable[[str], DnsAnswer[bytes]]) -> None:
         self.a, self.aaaa = dns.a, dns.aaaa
-        self.mx, self.tlsa, self.cname = dns.mx, dns.tlsa, dns.cname
+        self.mx, self.tlsa, self.cname, self.for_dane = dns.mx, dns.tlsa, dns.cname, dns.for_dane
         self.txt = txt
 
 
@@ -108,7 +108,9 @@ class Worker:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
         self._slots = FetchSlots(min(settings["parallel"], _descriptors() // DESCRIPTORS_EACH))
-        self._dns = DnsClient(settings["servers"], settings["dns_timeout"], count=self._count)
+        self._dns = DnsClient(
+            settings["servers"], settings["dns_timeout"], trust_ad=settings["trust_ad"], count=self._count
+        )
         self._sources = Sources(
             dns=self._dns,
             hosts=HttpsPolicyHosts(settings["fetch_timeout"], settings["ca_file"]),
@@ -151,7 +153,7 @@ class Worker:
             case Tlsrpt():
                 return self._tlsrpt(job.domain)
             case JudgeResolver():
-                return self._judge_resolver()
+                return self._dns.judge_resolvers()
 
     def _discover(self, job: Discover) -> Outcome:
         answer = None
@@ -170,12 +172,6 @@ class Worker:
                 return fetch(located, self._sources, transfer=transfer)
         except FetchError as error:
             return Failed(located.record_id, Stage(error.stage), error.seen)
-
-    def _judge_resolver(self) -> ResolverFacts:
-        try:
-            return ResolverFacts(self._dns.servers, True, self._dns.root_dnskey_secure())
-        except DnsError:
-            return ResolverFacts(self._dns.servers, False, False)
 
     def _tlsrpt(self, domain: Domain) -> TlsrptRecord:
         try:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import dns.message
@@ -20,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mtasts.adapters.dns.client import DnsClient
-from postfix_mtasts.core.dnsdata import DnsAnswer, Mx, Tlsa
+from postfix_mtasts.adapters.dns.transport import Nameservers
+from postfix_mtasts.core.dnsdata import DnsAnswer, Mx, Tlsa, Validation
 from postfix_mtasts.errors import DnsError
+from postfix_mtasts.faults import Fault
 from tests.support.servers.dnsserver import DnsServer
 
 RECORD = b"v=STSv1; id=1"
@@ -186,7 +186,19 @@ def test_a_failure_says_name_type_and_server(rcode: str) -> None:
     with DnsServer(ONE, {ANY: rcode}) as server, pytest.raises(DnsError) as caught:
         ask(server)
     assert str(caught.value) == f"no TXT answer for {NAME}: {rcode} from {server.address}"
-    assert server.asked[NAME, "TXT"] == 1
+    assert server.asked[NAME, "TXT"] == (2 if rcode in ("FORMERR", "NOTIMP") else 1)  # again without EDNS
+
+
+def test_a_reason_for_strangers_names_no_resolver() -> None:
+    """Reports carry it to them; our log names the server."""
+    with (
+        DnsServer(ONE, {ANY: "SERVFAIL"}) as one,
+        DnsServer(ONE, {ANY: "SERVFAIL"}) as two,
+        pytest.raises(DnsError) as caught,
+    ):
+        DnsClient([one.address, two.address], PATIENT).txt(NAME)
+    assert caught.value.seen.fault is Fault.DNS_SERVFAIL
+    assert caught.value.seen.to_strangers() == f"no DNS answer for {NAME}: SERVFAIL"
 
 
 def test_an_unknown_rcode_is_a_failure() -> None:
@@ -269,6 +281,79 @@ def test_a_failure_names_what_every_server_said() -> None:
     assert str(why.value) == (
         f"no MX answer for example.com: SERVFAIL from {one.address}; no answer within 0.2 s from {two.address}"
     )
+
+
+def lame(reply: bytes, tcp: bool) -> Iterable[bytes]:
+    """A server that neither recurses nor is authoritative, without a record."""
+    yield reply[:3] + bytes([reply[3] & 0x7F]) + reply[4:]
+
+
+@pytest.mark.parametrize("call", ["txt", "a", "aaaa", "mx", "tlsa"])
+def test_a_lame_server_is_passed_over_for_every_type(call: str) -> None:
+    """RA=0 and AA=0 without records: the next server is asked, as libresolv does."""
+    records = {(NAME, "TXT"): ['"x"'], (NAME, "A"): ["192.0.2.1"], (NAME, "AAAA"): ["2001:db8::1"]}
+    more = {(NAME, "MX"): ["1 mx.example."], (NAME, "TLSA"): ["3 1 1 " + "00" * 32]}
+    with DnsServer({}, {ANY: lame}) as bad, DnsServer({**records, **more}) as good:
+        assert len(getattr(DnsClient([bad.address, good.address], PATIENT), call)(NAME).records) == 1
+        with pytest.raises(DnsError, match="neither an answer nor recursion from") as caught:
+            getattr(DnsClient([bad.address], PATIENT), call)(NAME)
+    assert caught.value.seen.fault is Fault.DNS_LAME
+
+
+def test_a_silent_first_server_costs_one_lookup() -> None:
+    """Those after it ask the others first."""
+    with DnsServer(ONE, {ANY: "silence"}) as silent, DnsServer(ONE) as good:
+        client = DnsClient([silent.address, good.address], 1.0)
+        for _ in range(5):
+            assert client.txt(NAME).records == (RECORD,)
+    assert (silent.asked[NAME, "TXT"], good.asked[NAME, "TXT"]) == (1, 5)
+
+
+def test_a_first_server_that_nobody_runs_costs_one_lookup_too() -> None:
+    """The same memory."""
+    with DnsServer() as gone:
+        pass
+    with DnsServer(ONE) as good:
+        client = DnsClient([gone.address, good.address], PATIENT)
+        client.txt(NAME)
+        with DnsServer({}, {ANY: "SERVFAIL"}, port=gone.port) as back:
+            assert client.txt(NAME).records == (RECORD,)
+        assert not back.asked
+
+
+# For DANE
+
+
+@pytest.mark.parametrize("behaviour", ["SERVFAIL", "REFUSED", "silence"])
+def test_for_dane_servfail_of_a_validating_server_is_the_last_word(behaviour: str) -> None:
+    """Another server could be made to say what the first refused to vouch for."""
+    records = {("a.example", "MX"): ["1 mx.a.example."]}
+    with DnsServer({}, {ANY: behaviour}) as validating, DnsServer(records, secure=True) as other:
+        client = DnsClient([validating.address, other.address], 1.0)
+        assert client.mx("a.example").secure
+        asked = other.asked.total()
+        if behaviour == "SERVFAIL":
+            with pytest.raises(DnsError, match=f"SERVFAIL from {validating.address}$"):
+                client.for_dane().mx("a.example")
+            assert other.asked.total() == asked
+        else:
+            assert client.for_dane().mx("a.example").secure
+
+
+def test_for_dane_servfail_of_a_server_whose_ad_does_not_count_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It vouches for nothing, so its failure says nothing."""
+    monkeypatch.setattr(Nameservers, "ad_counts", lambda self, server: server == other.address)
+    records = {("a.example", "MX"): ["1 mx.a.example."]}
+    with DnsServer({}, {ANY: "SERVFAIL"}) as remote, DnsServer(records, secure=True) as other:
+        client = DnsClient([remote.address, other.address], PATIENT).for_dane()
+        assert client.mx("a.example").secure
+
+
+def test_ad_of_a_server_that_is_not_trusted_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dns.trust_ad."""
+    monkeypatch.setattr(Nameservers, "ad_counts", lambda self, server: False)
+    with DnsServer(ONE, secure=True) as server:
+        assert not ask(server).secure
 
 
 @pytest.mark.parametrize("forgery", ["wrong-id", "wrong-name"])
@@ -397,81 +482,38 @@ def test_an_odd_name_in_an_answer_can_be_asked_for() -> None:
     assert server.queries[-1].question[0].name.labels == (b"mx.1 x", b"example", b"")
 
 
-# Which servers
-
-
-def test_one_label_is_asked_as_it_is(tmp_path: Path) -> None:
-    """search and domain of resolv.conf never apply."""
-    with DnsServer(ONE, {ANY: "silence"}) as server:
-        client = DnsClient([], HASTY, resolv_conf=write(tmp_path, "search example.com\nnameserver 192.0.2.1\n"))
-        assert client.servers == ("192.0.2.1:53",)
-        with pytest.raises(DnsError):
-            ask(server, "_mta-sts", timeout=HASTY)
-    assert set(server.asked) == {("_mta-sts", "TXT")}
-
-
-def write(folder: Path, text: str) -> str:
-    path = folder / "resolv.conf"
-    path.write_text(text)
-    return str(path)
-
-
-RESOLV_CONFS = [
-    ("none named", "# nameserver 192.0.2.9\n;\n\n", ("127.0.0.1:53",)),
-    ("an IPv6 address", "nameserver ::1\n", ("[::1]:53",)),
-    ("an address with a zone", "nameserver fe80::1%lo\n", ("[fe80::1%lo]:53",)),
-    ("tabs, options, comments", "options edns0\nnameserver\t192.0.2.1 # x\n", ("192.0.2.1:53",)),
-    ("what is no address", "nameserver localhost\nnameserver\nnameserver 192.0.2.1\n", ("192.0.2.1:53",)),
-    (
-        "three at most",
-        "".join(f"nameserver 192.0.2.{n}\n" for n in range(1, 6)),
-        ("192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53"),
-    ),
-    ("bytes that are no ASCII", "nameserver 192.0.2.1\nsearch m\xfcnchen\n", ("192.0.2.1:53",)),
-]
-
-
-@pytest.mark.parametrize(("title", "text", "want"), RESOLV_CONFS, ids=[r[0] for r in RESOLV_CONFS])
-def test_servers_of_resolv_conf(title: str, text: str, want: tuple[str, ...], tmp_path: Path) -> None:
-    """As the C library reads it (resolv.conf(5))."""
-    assert DnsClient([], PATIENT, resolv_conf=write(tmp_path, text)).servers == want
-
-
-def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:
-    """Edited, replaced, and kept as last read while it is gone."""
-    path = write(tmp_path, "nameserver 192.0.2.1\n")
-    client = DnsClient([], PATIENT, resolv_conf=path)
-    assert client.servers == ("192.0.2.1:53",)
-    write(tmp_path, "nameserver 192.0.2.22\n")
-    assert client.servers == ("192.0.2.22:53",)
-    (tmp_path / "new").write_text("nameserver 192.0.2.33\n")
-    os.replace(tmp_path / "new", path)
-    assert client.servers == ("192.0.2.33:53",)
-    os.unlink(path)
-    assert client.servers == ("192.0.2.33:53",)
-
-
-def test_a_missing_resolv_conf_means_the_local_resolver(tmp_path: Path) -> None:
-    """resolv.conf(5)."""
-    client = DnsClient([], PATIENT, resolv_conf=str(tmp_path / "none"))
-    assert client.servers == ("127.0.0.1:53",)
-    assert client.servers_text == f"127.0.0.1:53 (from {tmp_path / 'none'})"
-
-
-def test_named_servers_need_no_resolv_conf() -> None:
-    """What people are told of them."""
-    client = DnsClient(["127.0.0.1:53", "[::1]:53"], PATIENT, resolv_conf="/nonexistent")
-    assert client.servers_text == "127.0.0.1:53, [::1]:53"
-
-
 # The rest
 
 
-@pytest.mark.parametrize("secure", [True, False])
-def test_the_roots_keys_tell_whether_the_resolver_validates(secure: bool) -> None:
-    """SPEC 3: asked at the start while a dane map is configured."""
-    with DnsServer({(".", "DNSKEY"): ["257 3 8 AwEAAaz/"]}, secure=secure) as server:
-        assert DnsClient([server.address], PATIENT).root_dnskey_secure() is secure
+def test_one_label_is_asked_as_it_is() -> None:
+    """search and domain of resolv.conf never apply."""
+    with DnsServer(ONE, {ANY: "silence"}) as server, pytest.raises(DnsError):
+        ask(server, "_mta-sts", timeout=HASTY)
+    assert set(server.asked) == {("_mta-sts", "TXT")}
+
+
+STATES: list[tuple[str, str | None, bool, bool, Validation]] = [
+    ("it validates", None, True, True, Validation.VALIDATES),
+    ("it validates and is not trusted", None, True, False, Validation.NOT_TRUSTED),
+    ("it does not validate", None, False, True, Validation.NO_AD),
+    ("it does not validate and is not trusted", None, False, False, Validation.NO_AD),
+    ("it is silent", "silence", True, True, Validation.NO_ANSWER),
+    ("it fails", "SERVFAIL", True, True, Validation.NO_ANSWER),
+]
+
+
+@pytest.mark.parametrize(("title", "behaviour", "secure", "trusted", "want"), STATES, ids=[s[0] for s in STATES])
+def test_the_roots_keys_tell_whether_dane_can_rest_on_the_resolver(
+    title: str, behaviour: str | None, secure: bool, trusted: bool, want: Validation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unreachable resolver is told apart from one that does not validate."""
+    monkeypatch.setattr(Nameservers, "ad_counts", lambda self, server: trusted)
+    keys = {(".", "DNSKEY"): ["257 3 8 AwEAAaz/"]}
+    with DnsServer(keys, {ANY: behaviour} if behaviour else {}, secure=secure) as server:
+        state = DnsClient([server.address], HASTY).judge_resolvers()
+    assert (state.validation, state.servers) == (want, (server.address,))
+    assert state.untrusted == (() if trusted else (server.address,))
+    assert bool(state.reason) is (want is Validation.NO_ANSWER)
 
 
 RESULTS = [
@@ -480,13 +522,18 @@ RESULTS = [
     ("nxdomain", "nothing.example", None),
     ("servfail", NAME, "SERVFAIL"),
     ("timeout", NAME, "silence"),
-    ("other", NAME, "REFUSED"),
-    ("other", NAME, "garbage"),
+    ("refused", NAME, "REFUSED"),
+    ("formerr", NAME, "FORMERR"),
+    ("notimp", NAME, "NOTIMP"),
+    ("badvers", NAME, "BADVERS"),
+    ("other", NAME, "YXDOMAIN"),
+    ("lame", "nothing.example", lame),
+    ("broken", NAME, "garbage"),
 ]
 
 
-@pytest.mark.parametrize(("result", "name", "behaviour"), RESULTS, ids=[f"{r[0]} ({r[2] or r[1]})" for r in RESULTS])
-def test_each_name_is_counted_once(result: str, name: str, behaviour: str | None) -> None:
+@pytest.mark.parametrize(("result", "name", "behaviour"), RESULTS, ids=[r[0] for r in RESULTS])
+def test_each_name_is_counted_once(result: str, name: str, behaviour: Any) -> None:
     """By a result from a fixed set, retries or not."""
     counted: list[tuple[str, str]] = []
     with DnsServer(ONE, {ANY: behaviour} if behaviour else {}) as server:
@@ -494,6 +541,16 @@ def test_each_name_is_counted_once(result: str, name: str, behaviour: str | None
         with contextlib.suppress(DnsError):
             client.txt(name)
     assert counted == [("TXT", result)]
+
+
+def test_nobody_listening_is_counted_as_unreachable() -> None:
+    """Told apart from silence."""
+    counted: list[tuple[str, str]] = []
+    with DnsServer() as server:
+        pass
+    with pytest.raises(DnsError):
+        DnsClient([server.address], HASTY, count=lambda *what: counted.append(what)).txt(NAME)
+    assert counted == [("TXT", "unreachable")]
 
 
 def test_many_threads_ask_at_once() -> None:

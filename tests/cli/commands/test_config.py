@@ -26,7 +26,7 @@ maps:
   "null": {dane: true}
   "a#b'": {dane: true, tlsrpt: true}
 cache: {directory: '/srv/"my" cache\\ü#', negative_limit: 0}
-dns: {servers: [127.0.0.1, '::1'], timeout: 250ms}
+dns: {servers: [127.0.0.1, '::1'], timeout: 250ms, trust_ad: yes}
 fetch: {timeout: 90, parallel: 1, allow_private_addresses: true}
 lookup: {wait: 0, negative_ttl: 1h, failure_ttl: 7d, on_dns_failure: defer}
 refresh: {recheck: 0.5s, interval: 12h}
@@ -145,6 +145,7 @@ cache:
 dns:
   servers: []  # default
   timeout: 5s  # default
+  trust_ad: auto  # default
 fetch:
   timeout: 1m  # default
   parallel: 256  # default

@@ -98,6 +98,9 @@ class FakeDns:
     def cname(self, name: str) -> DnsAnswer[str]:
         return answer([], name)
 
+    def for_dane(self) -> FakeDns:
+        return self
+
 
 @dataclass
 class FakeHosts:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mtasts.core.dane import DaneFacts, DaneStatus, HostFacts
+from postfix_mtasts.core.dnsdata import Validation
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Absent, Cause, DnsFailed, Failed, Found, OwnFault, Stage, Unchanged
 from postfix_mtasts.core.ports import ResolverFacts, Urgency
@@ -84,7 +85,7 @@ ANSWERS: list[tuple[Job, Answer]] = [
     (DANE, OwnFault(Cause.BUG, "TypeError at dane.py:1: x")),
     (Tlsrpt(D), TlsrptRecord("v=TLSRPTv1; rua=mailto:r@example.com")),
     (Tlsrpt(D), TlsrptRecord(None)),
-    (JudgeResolver(), ResolverFacts(("127.0.0.1:53", "[::1]:53"), True, False)),
+    (JudgeResolver(), ResolverFacts(("127.0.0.1:53", "192.0.2.1:53"), Validation.NO_AD, ("192.0.2.1:53",), "a reason")),
 ]
 
 

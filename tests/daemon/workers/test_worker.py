@@ -13,6 +13,7 @@ import pytest
 from postfix_mtasts.adapters.dns.client import DnsClient
 from postfix_mtasts.adapters.https.fetch import Transfer
 from postfix_mtasts.core.dane import DaneFacts, DaneStatus
+from postfix_mtasts.core.dnsdata import Validation
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Absent, Cause, OwnFault, Unchanged
 from postfix_mtasts.core.ports import ResolverFacts
@@ -51,6 +52,7 @@ class Peer:
             {
                 "servers": [server.address],
                 "dns_timeout": 2.0,
+                "trust_ad": "auto",
                 "fetch_timeout": 5.0,
                 "parallel": 4,
                 "ca_file": None,
@@ -135,16 +137,18 @@ def test_nobody_knows_who_wants_reports(peer: Peer) -> None:
 
 @pytest.mark.parametrize(
     ("secure", "behaviour", "want"),
-    [(True, None, (True, True)), (False, None, (True, False)), (True, "SERVFAIL", (False, False))],
+    [(True, None, Validation.VALIDATES), (False, None, Validation.NO_AD), (True, "SERVFAIL", Validation.NO_ANSWER)],
     ids=["AD", "no AD", "SERVFAIL"],
 )
-def test_the_resolver(peer: Peer, secure: bool, behaviour: str | None, want: tuple[bool, bool]) -> None:
+def test_the_resolver(peer: Peer, secure: bool, behaviour: str | None, want: Validation) -> None:
     """Whether AD comes back for the root's key, and who was asked."""
     peer.server.records[".", "DNSKEY"] = ["257 3 13 " + "A" * 86 + "=="]
     peer.server.secure = secure
     if behaviour is not None:
         peer.server.behaviours[".", "DNSKEY"] = behaviour
-    assert peer.ask(JudgeResolver()) == ResolverFacts((peer.server.address,), *want)
+    facts = peer.ask(JudgeResolver())
+    assert isinstance(facts, ResolverFacts)
+    assert (facts.servers, facts.validation) == ((peer.server.address,), want)
 
 
 def test_dane(peer: Peer) -> None:

@@ -13,6 +13,7 @@ behaviours  {(name, type): behaviour}; ("*", "*") is for whatever has none of
             its own. May be changed at any time. A behaviour is
 
             an rcode       "SERVFAIL", "REFUSED", "FORMERR" ...
+            "no-edns R"    the rcode R for a question with EDNS, the answer for one without
             "silence"      no answer at all
             "truncated"    TC without records by UDP, the whole by TCP
             "wrong-id"     an answer with another identifier first, then the right one
@@ -150,6 +151,8 @@ class DnsServer:
             return [wire[:13] + bytes([wire[13] ^ 1]) + wire[14:], wire]
         if behaviour == "garbage":
             return [wire[:6] + b"\0\1" + b"\0\0\0\0" + query.to_wire()[12:-11]]
+        if isinstance(behaviour, str) and behaviour.startswith("no-edns "):
+            behaviour = behaviour.partition(" ")[2] if query.edns >= 0 else None
         if isinstance(behaviour, str) and behaviour.isupper():
             failure = dns.message.make_response(query)
             failure.set_rcode(dns.rcode.from_text(behaviour))
