@@ -55,6 +55,16 @@ class Fault(StrEnum):
     RECORD_NO_ID = "record-no-id"
     RECORD_ID = "record-id"
 
+    # The record at _smtp._tls (RFC 8460 section 3)
+    TLSRPT_SEVERAL = "tlsrpt-several"
+    TLSRPT_TOO_LONG = "tlsrpt-too-long"
+    TLSRPT_FIELD = "tlsrpt-field"
+    TLSRPT_NO_RUA = "tlsrpt-no-rua"
+    TLSRPT_EMPTY_URI = "tlsrpt-empty-uri"
+    TLSRPT_NOT_URI = "tlsrpt-not-uri"
+    TLSRPT_SCHEME = "tlsrpt-scheme"
+    TLSRPT_UNESCAPED = "tlsrpt-unescaped"
+
     # The way to the policy host
     NO_ADDRESS = "no-address"
     PRIVATE_ADDRESS = "private-address"
@@ -145,7 +155,7 @@ class Fault(StrEnum):
 
 NO_RECORD = (Fault.RECORD_NO_NAME, Fault.RECORD_NONE, Fault.RECORD_NAME_TOO_LONG)  # the domain does not publish MTA-STS
 
-_RECORD, _POLICY = "(RFC 8461 section 3.1)", "(RFC 8461 section 3.2)"
+_RECORD, _POLICY, _TLSRPT = "(RFC 8461 section 3.1)", "(RFC 8461 section 3.2)", "(RFC 8460 section 3)"
 
 SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what was seen; {line}: "line 3: " or nothing
     Fault.DNS_BOGUS: "{value}",
@@ -169,6 +179,14 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.RECORD_FIELD_EMPTY: f"TXT record: empty field between two ';' {_RECORD}",
     Fault.RECORD_NO_ID: f"TXT record: no id field {_RECORD}",
     Fault.RECORD_ID: f"TXT record: id {{value!a}} is not 1 to 32 letters and digits {_RECORD}",
+    Fault.TLSRPT_SEVERAL: f"{{value}} TXT records begin with v=TLSRPTv1; there must be one {_TLSRPT}",
+    Fault.TLSRPT_TOO_LONG: "the TLSRPT record is longer than {value} characters",
+    Fault.TLSRPT_FIELD: f"TLSRPT record: field {{value!a}} is not name=value {_TLSRPT}",
+    Fault.TLSRPT_NO_RUA: f"TLSRPT record: no rua field {_TLSRPT}",
+    Fault.TLSRPT_EMPTY_URI: f"TLSRPT record: rua has an empty entry {_TLSRPT}",
+    Fault.TLSRPT_NOT_URI: f"TLSRPT record: {{value!a}} in rua is not a URI {_TLSRPT}",
+    Fault.TLSRPT_SCHEME: f"TLSRPT record: {{value!a}} in rua is neither mailto: nor https: {_TLSRPT}",
+    Fault.TLSRPT_UNESCAPED: f"TLSRPT record: {{value!a}} in rua holds a '!', which must be written %21 {_TLSRPT}",
     Fault.NO_ADDRESS: "{subject} has no address",
     Fault.PRIVATE_ADDRESS: "{subject} has no public address: {value} (fetch.allow_private_addresses is false)",
     Fault.NOT_CONNECTED: "cannot connect to {subject}: {value}",

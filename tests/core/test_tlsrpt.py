@@ -13,7 +13,8 @@ from postfix_mtasts.core.outcome import ResultType
 from postfix_mtasts.core.policy import parse_policy
 from postfix_mtasts.core.tlsrpt import DATAGRAM_LIMIT, datagram, select_record
 
-GOOD = b"v=TLSRPTv1; rua=mailto:r@example.test"
+RUA = b"rua=mailto:r@example.test"
+GOOD = b"v=TLSRPTv1; " + RUA
 
 RECORDS: list[tuple[str, list[bytes], str | None]] = [
     ("one address", [GOOD], GOOD.decode()),
@@ -23,6 +24,14 @@ RECORDS: list[tuple[str, list[bytes], str | None]] = [
         GOOD.decode() + ",https://example.test/r;",
     ),
     ("an extension", [GOOD + b"; x=y"], GOOD.decode() + "; x=y"),
+    ("an extension before the address", [b"v=TLSRPTv1; x=y; " + RUA], f"v=TLSRPTv1; x=y; {RUA.decode()}"),
+    ("a scheme in another case", [b"v=TLSRPTv1; rua=HTTPS://example.test/r"], "v=TLSRPTv1; rua=HTTPS://example.test/r"),
+    ("a second rua, which does not count", [GOOD + b"; rua=https:x"], GOOD.decode() + "; rua=https:x"),
+    ("another scheme", [b"v=TLSRPTv1; rua=ftp://example.test/"], None),
+    ("no scheme", [b"v=TLSRPTv1; rua=r@example.test"], None),
+    ("an exclamation mark", [b"v=TLSRPTv1; rua=mailto:r!x@example.test"], None),
+    ("half an escape", [b"v=TLSRPTv1; rua=https://example.test/%2"], None),
+    ("an equals sign in an extension", [GOOD + b"; x=="], None),
     ("other records beside it", [b"v=spf1 -all", GOOD], GOOD.decode()),
     ("none", [], None),
     ("only others", [b"v=spf1 -all"], None),
