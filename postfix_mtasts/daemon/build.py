@@ -14,6 +14,7 @@ from pathlib import Path
 from ..adapters.clock import SystemClock
 from ..config.settings import Settings
 from ..core.ports import Clock
+from ..core.silence import Silence
 from .counters import Counts
 from .current import Current
 from .operating.control_socket import ControlServer
@@ -59,6 +60,7 @@ class Parts:
     operations: Operations
     control: ControlServer
     health: Health
+    silence: Silence  # of the resolvers
 
 
 def open_store(directory: Path) -> StoreKeeper:
@@ -79,10 +81,15 @@ def offline(settings: Settings, store: StoreKeeper) -> Offline:
 
 def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asyncio.AbstractEventLoop) -> Parts:
     """Make the parts of a daemon whose store is in *directory*."""
-    clock, current, counts = SystemClock(), Current(settings), Counts()
+    clock, current, counts, silence = SystemClock(), Current(settings), Counts(), Silence()
     frames = Frames(_emptied_every(settings), clock.monotonic)
-    pool = Pool(settings, counts.dns)
-    fast_path = FastPath(pool, settings.dns, counts.dns)
+
+    def count_dns(rdtype: str, result: str, number: int) -> None:
+        counts.dns(rdtype, result, number)
+        silence.note(result, clock.monotonic())
+
+    pool = Pool(settings, count_dns)
+    fast_path = FastPath(pool, settings.dns, count_dns)
     keeper = Keeper(settings, fast_path, store, frames.empty, counts, clock)
     store.contents = keeper.contents
     reporter = Reporter(settings, fast_path, counts)
@@ -97,7 +104,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
 
     current.changed(lambda new: (new.dns, new.fetch), lambda _: pool.configure(current.settings))
     current.changed(lambda new: (new.dns, new.fetch), lambda _: fast_path.configure(current.settings.dns))
-    current.changed(lambda new: new.dns.servers, lambda _: keeper.dane.clear())
+    current.changed(lambda new: (new.dns.servers, new.dns.trust_ad), lambda _: keeper.dane.clear())
     current.changed(_emptied_every, frames.configure)
     current.changed(lambda new: new.maps, answerer.configure)
     current.changed(lambda new: new.maps, operations.configure)
@@ -106,7 +113,20 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
 
     control, health = ControlServer(directory, operations), Health(refresher, store)
     return Parts(
-        clock, current, counts, frames, store, pool, fast_path, keeper, refresher, server, operations, control, health
+        clock,
+        current,
+        counts,
+        frames,
+        store,
+        pool,
+        fast_path,
+        keeper,
+        refresher,
+        server,
+        operations,
+        control,
+        health,
+        silence,
     )
 
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 from ...core.dane import DaneFacts, DaneStatus, HostFacts
-from ...core.dnsdata import Validation
+from ...core.dnsdata import DnsResult, Validation
 from ...core.names import Domain, parse_domain
 from ...core.outcome import Absent, Cause, DnsFailed, Failed, Found, Outcome, OwnFault, Stage, Unchanged
 from ...core.policy import parse_policy
@@ -162,7 +162,7 @@ def answer_from_json(job: Job, line: dict[str, Any]) -> Answer:
 def counts_from_json(line: dict[str, Any]) -> list[Counted]:
     """The DNS queries that a line tells of; none where it cannot be read. Never raises."""
     try:
-        return [(str(rdtype), str(result), int(number)) for rdtype, result, number in line.get("counts", ())]
+        return [(str(rdtype), DnsResult(result), int(number)) for rdtype, result, number in line.get("counts", ())]
     except UNREADABLE:
         return []
 

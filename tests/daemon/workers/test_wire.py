@@ -138,7 +138,7 @@ def test_an_answer_that_cannot_be_read(title: str, job: Job, line: dict[str, Any
 def test_counts() -> None:
     """What cannot be read counts nothing."""
     assert counts_from_json({"counts": [["TXT", "noerror", 3]]}) == [("TXT", "noerror", 3)]
-    for nonsense in (None, 1, [1], [["TXT"]], [["TXT", "noerror", "x"]]):
+    for nonsense in (None, 1, [1], [["TXT"]], [["TXT", "noerror", "x"]], [["TXT", "odd", 1]]):
         assert counts_from_json({"counts": nonsense}) == []
 
 
