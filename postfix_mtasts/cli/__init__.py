@@ -2,11 +2,12 @@
 
 main       the parser, and the edge where errors become exit codes
 commands/  one module a subcommand
-client     asks the running daemon
-offline    does what the daemon would, where none runs
-comparing  what the daemon holds beside what is found afresh
-explain    how a traced lookup looks on a terminal
-postconf   judges main.cf
-tables     tables on a terminal
-text       times, and remote text
+asking     finds who answers for the policies: a daemon, or this process
+client     speaks to the running daemon
+offline    does what the daemon would, if none runs
+comparing  puts what the daemon holds beside what is found afresh
+explain    shows a traced lookup on a terminal
+postfix/   judges main.cf and master.cf
+tables     prints tables on a terminal
+text       prints times, and remote text
 """

@@ -13,8 +13,12 @@ from typing import Any
 from ...config.file import Loaded, read
 from ...config.settings import DEFAULT_CONFIG_FILE
 from ...config.values import duration_text
-from ...core.quoting import escape, quote
-from .. import postconf
+from ...core.quoting import escape, json_line, quote
+from ...errors import ConfigError
+from ..postfix import check, postconf
+from ..postfix.groups import Misfit
+
+OK, WARNINGS, FAULTS = 0, 1, 78
 
 # What our reader takes without quotes for the same text: words, paths, addresses, durations, but not null and 0660.
 _PLAIN = re.compile(r"(?!null$)[A-Za-z/](?:[A-Za-z0-9/._:\[\]-]*[A-Za-z0-9\]])?|[0-9]+(?:ms|[smhd])", re.IGNORECASE)
@@ -35,23 +39,26 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         ),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    check = commands.add_parser(
+    checking = commands.add_parser(
         "check",
         parents=[parent],
         help="report every fault, and what in Postfix would defeat the answers",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
-            "Report every fault of the configuration, one line each. Where postconf(1) is on PATH, also\n"
-            "warn of what in main.cf and master.cf would defeat the answers; warnings leave the exit code 0."
+            "Report every fault of the configuration, one line each. If postconf(1) is on PATH, also warn\n"
+            "of what in main.cf and master.cf would hold up mail or bypass the policies."
         ),
         epilog=(
-            "exit codes: 0 no fault, 78 faults\n\n"
+            "exit codes: 0 all is well, 1 warnings (78 with --strict), 78 faults\n\n"
             "examples:\n"
             "  postfix-mtasts config check\n"
-            "  postfix-mtasts config check --config /tmp/new.yml"
+            "  postfix-mtasts config check --config /tmp/new.yml\n"
+            "  postfix-mtasts config check --json | jq '.warnings[].wrong'"
         ),
     )
-    check.set_defaults(run=run_check)
+    checking.add_argument("--strict", action="store_true", help="exit with 78 also for warnings")
+    checking.add_argument("--json", action="store_true", help="print one object with file, faults and warnings")
+    checking.set_defaults(run=run_check)
     show = commands.add_parser(
         "show",
         parents=[parent],
@@ -70,24 +77,35 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Exit code 0. Raises: ConfigError with the faults (exit code 78)."""
-    loaded = read(args.config)
-    for warning in _postfix_warnings(loaded):
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{_file(loaded)}: ok")
-    return 0
+    """Print faults and warnings, and return the exit code. Raises: ConfigError with the faults (exit code 78)."""
+    try:
+        loaded = read(args.config)
+    except ConfigError as error:
+        if args.json:
+            print(json_line({"file": args.config, "faults": error.faults, "warnings": []}))
+            return FAULTS
+        raise
+    warnings = _postfix_warnings(loaded)
+    if args.json:
+        print(json_line({"file": loaded.file, "faults": [], "warnings": [asdict(warning) for warning in warnings]}))
+    else:
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        print(f"{_file(loaded)}: ok" + (", with warnings" if warnings else ""))
+    return (FAULTS if args.strict else WARNINGS) if warnings else OK
 
 
 def _file(loaded: Loaded) -> str:
     return quote(loaded.file) if loaded.file else f"{DEFAULT_CONFIG_FILE} is not there, the defaults"
 
 
-def _postfix_warnings(loaded: Loaded) -> list[str]:
+def _postfix_warnings(loaded: Loaded) -> list[Misfit]:
     try:
         facts = postconf.ask()
     except OSError as error:
-        return [f"Postfix was not looked at: {escape(str(error)[:200])}; try `postconf` by hand"]
-    return postconf.warnings(facts, loaded.settings) if facts else []
+        wrong = f"Postfix was not looked at: {escape(str(error)[:200])}"
+        return [Misfit("", wrong, "try `postconf` by hand")]
+    return check.misfits(facts, loaded.settings) if facts else []
 
 
 def run_show(args: argparse.Namespace) -> int:

@@ -92,23 +92,60 @@ def test_faults_are_raised_for_the_command_line_to_print(
     assert capsys.readouterr() == ("", "")
 
 
-def test_warnings_about_postfix_leave_the_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The configuration is right all the same."""
+@pytest.fixture
+def old_postfix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Postfix that nothing fits."""
     program = tmp_path / "postconf"
-    program.write_text("#!/bin/sh\necho mail_version = 3.3.1\necho smtp_tls_CAfile = /x\n")
+    program.write_text("#!/bin/sh\necho mail_version = 3.3.1\necho tls_append_default_CA = yes\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+
+WARNINGS = [
+    "Postfix 3.3 does not know servername= and defers on it; 3.4 or later is needed",
+    "main.cf: smtp_tls_policy_maps names no map of ours, so Postfix does not ask; "
+    "add socketmap:inet:127.0.0.1:8462:postfix",
+]
+
+
+@pytest.mark.usefixtures("old_postfix")
+@pytest.mark.parametrize(("words", "code"), [([], 1), (["--strict"], 78)])
+def test_warnings_about_postfix_have_an_exit_code(
+    words: list[str], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The configuration is right all the same, and a script has to be able to tell."""
     path = written(tmp_path, "")
-    assert run("check", "--config", path) == 0
-    out, err = capsys.readouterr()
-    assert out == f"{path}: ok\n"
-    assert err.splitlines() == [
-        "warning: Postfix 3.3 does not know servername= and defers on it; 3.4 or later is needed",
-        "warning: main.cf: smtp_tls_policy_maps names no map of ours, so Postfix does not ask; "
-        "add socketmap:inet:127.0.0.1:8462:postfix",
+    assert run("check", "--config", path, *words) == code
+    assert capsys.readouterr() == (
+        f"{path}: ok, with warnings\n",
+        "".join(f"warning: {warning}\n" for warning in WARNINGS),
+    )
+
+
+@pytest.mark.usefixtures("old_postfix")
+def test_warnings_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object: file, faults, and warnings with place, what is wrong, and what would be right."""
+    path = written(tmp_path, "")
+    assert run("check", "--json", "--config", path) == 1
+    shape = json.loads(capsys.readouterr().out)
+    assert list(shape) == ["file", "faults", "warnings"]
+    assert (shape["file"], shape["faults"]) == (path, [])
+    assert shape["warnings"] == [
+        {"place": place, "wrong": wrong, "right": right}
+        for place, wrong, right in (
+            ("", *WARNINGS[0].split("; ")),
+            ("main.cf", *WARNINGS[1].removeprefix("main.cf: ").split("; ")),
+        )
     ]
+
+
+def test_faults_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same object, with the lines that are printed else."""
+    path = written(tmp_path, "x: 1\n")
+    assert run("check", "--json", "--config", path) == 78
+    shape = json.loads(capsys.readouterr().out)
+    assert (shape["file"], len(shape["faults"]), shape["warnings"]) == (path, 1, [])
+    assert shape["faults"][0].startswith(f"{path}:1: x: unknown key")
 
 
 def test_a_postconf_that_fails_is_a_warning(
@@ -119,7 +156,7 @@ def test_a_postconf_that_fails_is_a_warning(
     program.write_text("#!/bin/sh\nprintf 'fatal: \\033[31mred\\n' >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert run("check", "--config", written(tmp_path, "")) == 0
+    assert run("check", "--config", written(tmp_path, "")) == 1
     said = capsys.readouterr().err
     assert said == (
         f"warning: Postfix was not looked at: {program} failed: fatal: \\x1b[31mred; try `postconf` by hand\n"
