@@ -92,16 +92,16 @@ def _broken(group: Group, table: Table, postfix: Postfix, settings: Settings) ->
     if table.text[0] in "\"'":
         yield Misfit(group.place, f"{text}: Postfix takes quotes as a part of the name, {waits}", "take them out")
     elif not table.kind:
-        yield Misfit(group.place, f"{text}: smtp(8) dies on a table without a type, {waits}", example)
+        yield Misfit(group.place, f"{text}: a table needs a type, lookups fail, {waits}", example)
     elif table.kind in ("inet", "unix") and not table.rest.endswith(".byname"):
         yield Misfit(
-            group.place, f"{text}: Postfix has no such table, smtp(8) dies on it, {waits}", f"write socketmap:{text}"
+            group.place, f"{text}: Postfix has no such table, lookups fail, {waits}", f"write socketmap:{text}"
         )
     elif postfix.kinds and table.kind not in postfix.kinds:
         ours = _tries(table, postfix, settings)
         yield Misfit(
             group.place,
-            f"{text}: Postfix has no table of type {quote(table.kind)}, smtp(8) dies on it, {waits}",
+            f"{text}: Postfix has no table of type {quote(table.kind)}, lookups fail, {waits}",
             example if ours else "install what it needs (`postconf -m` lists what there is), or take it out",
         )
     elif table.kind == "socketmap" and not table.address:

@@ -385,12 +385,12 @@ SLIPS = [
     (
         "inet without socketmap",
         "inet:127.0.0.1:8462:postfix",
-        f"Postfix has no such table, smtp(8) dies on it, {WAITS}; write socketmap:inet:127.0.0.1:8462:postfix",
+        f"Postfix has no such table, lookups fail, {WAITS}; write socketmap:inet:127.0.0.1:8462:postfix",
     ),
     (
         "no type at all",
         "127.0.0.1:8462:postfix",
-        f"Postfix has no table of type 127.0.0.1, smtp(8) dies on it, {WAITS}; {EXAMPLE}",
+        f"Postfix has no table of type 127.0.0.1, lookups fail, {WAITS}; {EXAMPLE}",
     ),
 ]
 
@@ -449,7 +449,7 @@ BESIDE = [
     (
         "a kind of table that this Postfix does not have",
         f"pcre:/etc/passwd {OURS}",
-        f"pcre:/etc/passwd: Postfix has no table of type pcre, smtp(8) dies on it, {WAITS}; "
+        f"pcre:/etc/passwd: Postfix has no table of type pcre, lookups fail, {WAITS}; "
         "install what it needs (`postconf -m` lists what there is), or take it out",
     ),
 ]
