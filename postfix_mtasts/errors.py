@@ -10,7 +10,9 @@ MtaStsError                base; caught at the edge of a thread, a task or a com
 │   └── ConfigError        the configuration has faults: start nothing
 ├── UnavailableError       the network failed us: a cached policy stays in force
 │   ├── DnsError           no usable DNS answer in time
-│   └── FetchError         no usable answer from the policy host
+│   ├── FetchError         no usable answer from the policy host
+│   ├── UpdateError        the name server did not take a dynamic update
+│   └── AcmeError          the ACME server gives no certificate now
 ├── StoreError             the store cannot be read or written now
 ├── StoreBusyError         another process holds the store
 └── ListenError            an address cannot be listened on
@@ -88,6 +90,18 @@ class FetchError(_Seen, UnavailableError):
     def __init__(self, stage: str, fault: Fault, subject: str = "", value: str = "") -> None:
         super().__init__(fault, subject, value)
         self.stage, self.result_type = stage, fault.result_type
+
+
+class UpdateError(UnavailableError):
+    """The name server did not take a dynamic update; the message names it and says why."""
+
+
+class AcmeError(UnavailableError):
+    """The ACME server gives no certificate now; *gone*: the order it was about is of no further use."""
+
+    def __init__(self, reason: str, gone: bool = False) -> None:
+        super().__init__(reason)
+        self.gone = gone
 
 
 class StoreError(MtaStsError):
