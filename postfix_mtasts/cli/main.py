@@ -12,7 +12,7 @@ from typing import NoReturn, TextIO
 from .. import __version__
 from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
 
-COMMANDS = ("daemon", "status", "query", "cache", "config")  # each a module of commands/
+COMMANDS = ("daemon", "status", "query", "cache", "config", "serve")  # each a module of commands/
 OK, USAGE, UNAVAILABLE, OUTPUT_LOST, BAD_CONFIG = 0, 64, 69, 74, 78  # sysexits.h
 
 

@@ -226,6 +226,8 @@ class _Reader:
     def _section(self, node: yaml.Node, defaults: Any, prefix: str) -> Any:
         """*defaults* with what *node* gives; prefix is "" or ends in a dot."""
         where = prefix.rstrip(".") or "YAML"
+        if prefix and _kind(node) == "null" and node not in self._flaws and getattr(defaults, "NULL_IS_NONE", False):
+            return defaults
         right = 'write "key: value" lines below it, or {} for the defaults' if prefix else 'write "key: value" lines'
         if not self._is("map", node, where, right):
             return defaults

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 DEFAULT_CONFIG_FILE = "/etc/postfix-mtasts/config.yml"
 DEFAULT_DIRECTORY = "/var/lib/postfix-mtasts"
@@ -23,7 +23,8 @@ def setting(default: Any, help: str, *, kind: str, **limits: Any) -> Any:
     """A dataclass field; its kind, help text and limits (low, high, choices) are its metadata.
 
     kind is one of bool, int, duration, choice, path, ca_file, group, mode, inet,
-    listen (a list of addresses), servers (a list of resolvers), maps.
+    listen (a list of addresses), servers (a list of resolvers), maps, host,
+    https_url, mail_address, rua (a list of report URIs).
     """
     metadata = {"help": help, "kind": kind, **limits}
     if isinstance(default, Mapping):  # Python 3.11 takes no mapping proxy for an immutable default
@@ -138,6 +139,55 @@ class TlsrptSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AcmeSettings:
+    directory_url: str = setting(
+        "https://acme-v02.api.letsencrypt.org/directory", "the ACME server (RFC 8555)", kind="https_url"
+    )
+    contact: str | None = setting(None, "a mail address that the ACME server may write to", kind="mail_address")
+    agree_to_terms: bool = setting(False, "agree to the ACME server's terms of service; must be true", kind="bool")
+    ca_file: str | None = setting(None, "trusted CA certificates (PEM) for the ACME server itself", kind="ca_file")
+
+
+@dataclass(frozen=True, slots=True)
+class DnsUpdateSettings:
+    NULL_IS_NONE: ClassVar[bool] = True  # the section itself may be null
+
+    server: str | None = setting(None, "inet:ADDRESS:PORT of the primary name server; null means none", kind="inet")
+    key_file: str | None = setting(None, "the TSIG key, as BIND writes it", kind="path")
+    ttl: float = setting(5 * MINUTE, "of the records that are written", kind="duration", low=1.0, high=7 * DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    directory: str = setting("/etc/postfix-mtasts/policies", "the policies, DOMAIN.txt each", kind="path")
+    state_directory: str = setting(
+        "/var/lib/postfix-mtasts-serve", "history, account key and certificates, mode 0700", kind="path"
+    )
+    listen: tuple[str, ...] = setting(("inet:[::]:443",), "addresses of the policy host", kind="listen")
+    http_listen: tuple[str, ...] = setting(("inet:[::]:80",), "addresses for ACME challenges only", kind="listen")
+    certificates: str = setting(
+        "acme",
+        "acme: ordered by itself; files: from certificate_directory; none: plain HTTP behind a proxy",
+        kind="choice",
+        choices=("acme", "files", "none"),
+    )
+    certificate_directory: str | None = setting(
+        None, "NAME/fullchain.pem and NAME/privkey.pem, as certbot lays them out", kind="path"
+    )
+    acme: AcmeSettings = AcmeSettings()
+    dns_update: DnsUpdateSettings = DnsUpdateSettings()
+    rua: tuple[str, ...] = setting((), "where TLS reports are to be sent: mailto: and https: URIs", kind="rua")
+    report_host: str | None = setting(None, "a host name at which POST /tlsrpt takes reports", kind="host")
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    listen: str | None = setting(
+        None, "inet:ADDRESS:PORT of the dashboard, /metrics and /healthz, without authentication", kind="inet"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration; complete and valid, or not made at all."""
 
@@ -157,3 +207,5 @@ class Settings:
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     tlsrpt: TlsrptSettings = TlsrptSettings()
+    publish: PublishSettings = PublishSettings()
+    admin: AdminSettings = AdminSettings()

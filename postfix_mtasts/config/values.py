@@ -28,6 +28,8 @@ _MODE = re.compile(r"0?[0-7]{3}")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}\.)*(?!\d+$){_LABEL}")  # a last label of digits would be half an IPv4 address
 _INET = re.compile(r"inet:(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):([0-9]+)")
+_HTTPS_URL = re.compile(r"https://(\[[0-9A-Fa-f:.]+\]|[^/:@\s\[\]]+)(?::[0-9]{1,5})?(?:/[!-~]*)?")
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@([A-Za-z0-9.-]{1,253})")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):([0-9]+)")
 _MAP_NAME = re.compile(r"[!-~]{1,100}")  # visible ASCII
 _MAIN_CF_ENDS = re.compile(r"[\s,{}$]")  # what ends a table's name in main.cf, or begins a parameter's
@@ -168,6 +170,43 @@ def parse_map_name(text: str) -> str:
     return text
 
 
+def parse_host(text: str, limits: Limits) -> str:
+    """A host name of two labels or more, in lower case."""
+    if len(text) > 253 or "." not in text or not _HOST.fullmatch(text):
+        raise ValueError(f"{quote(text)} is not a host name; write one such as reports.example.org")
+    return text.lower()
+
+
+def parse_https_url(text: str, limits: Limits) -> str:
+    """An address that begins with https://."""
+    match = _HTTPS_URL.fullmatch(text)
+    if match is None or not (_ip(match[1]) or _HOST.fullmatch(match[1])):
+        raise ValueError(f"{quote(text)} is not an HTTPS address; write one such as https://acme.example.org/directory")
+    return text
+
+
+def parse_mail_address(text: str, limits: Limits) -> str:
+    """A plain mail address."""
+    match = _MAIL_ADDRESS.fullmatch(text)
+    if match is None or not _HOST.fullmatch(match[1]):
+        raise ValueError(f"{quote(text)} is not a mail address; write one such as postmaster@example.org")
+    return text
+
+
+def parse_rua(text: str, limits: Limits) -> str:
+    """A URI that TLS reports are sent to (RFC 8460 section 3)."""
+    scheme, _, rest = text.partition(":")
+    try:
+        if scheme == "mailto":
+            parse_mail_address(rest, limits)
+        else:
+            parse_https_url(text, limits)
+    except ValueError:
+        right = "write mailto:tlsrpt@example.org or https://reports.example.org/tlsrpt"
+        raise ValueError(f"{quote(text)} is neither a mailto: nor an https: URI; {right}") from None
+    return text
+
+
 def _ip(host: str) -> str | None:
     """IPv4, or IPv6 in brackets, in its usual spelling; None for anything else, zones (%eth0) included."""
     try:
@@ -195,4 +234,8 @@ READERS: Mapping[str, Callable[[str, Limits], object]] = {
     "inet": parse_inet,
     "listen": parse_listen,
     "servers": parse_server,
+    "host": parse_host,
+    "https_url": parse_https_url,
+    "mail_address": parse_mail_address,
+    "rua": parse_rua,
 }

@@ -53,6 +53,18 @@ metrics:
   listen: inet:[::1]:9462
 log: {level: debug, format: json}
 tlsrpt: {socket: /run/tlsrpt.sock}
+publish:
+  directory: /srv/policies
+  state_directory: /srv/serve
+  listen: [inet:192.0.2.1:443]
+  http_listen: []
+  certificates: files
+  certificate_directory: /etc/letsencrypt/live
+  acme: {directory_url: https://acme.example.org/dir, contact: a@example.org, agree_to_terms: true, ca_file: null}
+  dns_update: {server: inet:192.0.2.53:53, key_file: /etc/key, ttl: 60}
+  rua: [mailto:r@example.org, https://example.org/tlsrpt]
+  report_host: Reports.Example.org
+admin: {listen: inet:127.0.0.1:8463}
 """
 
 
@@ -84,6 +96,22 @@ def test_every_setting_is_read() -> None:
         "log.level": "debug",
         "log.format": "json",
         "tlsrpt.socket": "/run/tlsrpt.sock",
+        "publish.directory": "/srv/policies",
+        "publish.state_directory": "/srv/serve",
+        "publish.listen": ("inet:192.0.2.1:443",),
+        "publish.http_listen": (),
+        "publish.certificates": "files",
+        "publish.certificate_directory": "/etc/letsencrypt/live",
+        "publish.acme.directory_url": "https://acme.example.org/dir",
+        "publish.acme.contact": "a@example.org",
+        "publish.acme.agree_to_terms": True,
+        "publish.acme.ca_file": None,
+        "publish.dns_update.server": "inet:192.0.2.53:53",
+        "publish.dns_update.key_file": "/etc/key",
+        "publish.dns_update.ttl": 60.0,
+        "publish.rua": ("mailto:r@example.org", "https://example.org/tlsrpt"),
+        "publish.report_host": "reports.example.org",
+        "admin.listen": "inet:127.0.0.1:8463",
     }
 
 

@@ -10,6 +10,7 @@ from postfix_mtasts.config.file import leaves
 from postfix_mtasts.config.settings import MapSettings, Settings
 
 KINDS = {"bool", "int", "duration", "choice", "path", "ca_file", "group", "mode", "inet", "listen", "servers", "maps"}
+KINDS |= {"host", "https_url", "mail_address", "rua"}  # of the domain owner's settings
 
 
 def every_field(settings: object) -> list[object]:
@@ -57,6 +58,22 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "log.level": "info",
         "log.format": "text",
         "tlsrpt.socket": None,
+        "publish.directory": "/etc/postfix-mtasts/policies",
+        "publish.state_directory": "/var/lib/postfix-mtasts-serve",
+        "publish.listen": ("inet:[::]:443",),
+        "publish.http_listen": ("inet:[::]:80",),
+        "publish.certificates": "acme",
+        "publish.certificate_directory": None,
+        "publish.acme.directory_url": "https://acme-v02.api.letsencrypt.org/directory",
+        "publish.acme.contact": None,
+        "publish.acme.agree_to_terms": False,
+        "publish.acme.ca_file": None,
+        "publish.dns_update.server": None,
+        "publish.dns_update.key_file": None,
+        "publish.dns_update.ttl": 300.0,
+        "publish.rua": (),
+        "publish.report_host": None,
+        "admin.listen": None,
     }
 
 

@@ -53,6 +53,10 @@ def first_line(field: Field[Any], default: Any) -> str:
         "listen": "A list of addresses",
         "servers": "A list of resolvers",
         "maps": "Names and their options",
+        "host": "A host name",
+        "https_url": "An HTTPS address",
+        "mail_address": "A mail address",
+        "rua": "A list of report URIs",
         "choice": f"One of {', '.join(about.get('choices', ()))}",
     }
     if kind == "duration":
@@ -159,7 +163,7 @@ def test_every_event_of_the_log_is_explained() -> None:
     logged = set(re.findall(r'log\.(?:info|warning|error)\("([a-z-]+)(?: %s)?"', source))
     logged |= set(re.findall(r'"([a-z]+(?:-[a-z]+)+) %s"', source))
     explained = set(re.findall(r"^\.B ([a-z-]+)\n\((?:info|warning|error)\)", page("postfix-mtasts.8"), re.MULTILINE))
-    debug = {"record-unchanged", "record-missing", "broken-frame", "event-name"}
+    debug = {"record-unchanged", "record-missing", "broken-frame", "event-name", "record-unread", "unknown-name"}
     assert logged - debug == explained
 
 

@@ -203,6 +203,28 @@ log:
   format: text  # default
 tlsrpt:
   socket: null  # default
+publish:
+  directory: /etc/postfix-mtasts/policies  # default
+  state_directory: /var/lib/postfix-mtasts-serve  # default
+  listen:  # default
+    - inet:[::]:443
+  http_listen:  # default
+    - inet:[::]:80
+  certificates: acme  # default
+  certificate_directory: null  # default
+  acme:
+    directory_url: https://acme-v02.api.letsencrypt.org/directory  # default
+    contact: null  # default
+    agree_to_terms: false  # default
+    ca_file: null  # default
+  dns_update:
+    server: null  # default
+    key_file: null  # default
+    ttl: 5m  # default
+  rua: []  # default
+  report_host: null  # default
+admin:
+  listen: null  # default
 """
 
 

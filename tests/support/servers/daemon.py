@@ -34,6 +34,8 @@ class Daemon:
     must have shown no traceback.
     """
 
+    ready_event = "ready"  # the line of its log that says so
+
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config_file = directory / "config.yml"
@@ -73,7 +75,7 @@ class Daemon:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            self.wait_for("ready")
+            self.wait_for(self.ready_event)
         except BaseException:
             self.kill()
             raise

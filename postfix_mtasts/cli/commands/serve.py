@@ -1,0 +1,37 @@
+"""`postfix-mtasts serve`: the policy host of the domains whose policies lie in a folder."""
+
+from __future__ import annotations
+
+import argparse
+
+from ...config.file import read
+from ...errors import StoreError
+
+
+def add_parser(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], parent: argparse.ArgumentParser
+) -> None:
+    parser = subparsers.add_parser(
+        "serve",
+        parents=[parent],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="publish policies: HTTPS, certificates, DNS records",
+        description="Serve the policies in publish.directory over HTTPS, in the foreground, and log to standard\n"
+        "error. Certificates are ordered by ACME, record ids are written to DNS, as configured.\n\n"
+        "SIGHUP reads the folder again at once; SIGTERM and SIGINT end it.",
+        epilog="examples:\n"
+        "  postfix-mtasts serve\n"
+        "  postfix-mtasts serve --config ./config.yml\n"
+        "  postfix-mtasts publish list",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        from ...publishing.serve import run
+    except ImportError as error:
+        wanted = "apt install postfix-mtasts-owner, or pip install postfix-mtasts[owner]"
+        raise StoreError(f"serve needs the Python library {error.name}: {wanted}") from None
+    run(read(args.config))
+    return 0

@@ -1,0 +1,62 @@
+"""Certificates that somebody else keeps: NAME/fullchain.pem and NAME/privkey.pem, as certbot lays them out.
+
+Read again when they change. A pair that does not belong together, as in the
+moment of a renewal, is left alone: the certificate in use stays in use.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..core.quoting import KV
+from .certificates import Certificate, read_certificate
+
+log = logging.getLogger(__name__)
+
+SIZE_LIMIT = 1 << 20  # bytes of one file
+
+
+class CertificateFiles:
+    """The certificates in a folder of folders."""
+
+    def __init__(self, folder: Path, changed: Callable[[str, Certificate], None]) -> None:
+        """*changed* is called with each new certificate; it raises ValueError for one that does not fit its key."""
+        self._folder, self._changed = folder, changed
+        self._stamps: dict[str, tuple[int, ...]] = {}
+        self.certificates: dict[str, Certificate] = {}
+        self.faults: dict[str, str] = {}  # name -> one sentence
+
+    def look(self, names: Iterable[str]) -> None:
+        """Read what changed of the files for *names*."""
+        for name in names:
+            try:
+                self._look_at(name)
+                self.faults.pop(name, None)
+            except (OSError, ValueError) as error:
+                reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                if self.faults.get(name) != reason:
+                    log.warning("certificate-unreadable %s", KV(name=name, reason=reason))
+                self.faults[name] = reason
+
+    def _look_at(self, name: str) -> None:
+        files = [self._folder / name / "privkey.pem", self._folder / name / "fullchain.pem"]
+        stamp = tuple(part for file in files for part in _stamp(file))
+        if self._stamps.get(name) == stamp:
+            return
+        pem = b"\n".join(_read(file) for file in files)
+        certificate = read_certificate(pem)
+        self._changed(name, certificate)
+        self.certificates[name], self._stamps[name] = certificate, stamp
+        log.info("certificate-read %s", KV(name=name, ends=certificate.not_after))
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _read(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(SIZE_LIMIT)

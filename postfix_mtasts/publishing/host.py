@@ -1,0 +1,91 @@
+"""The policy host: one path, exact bytes, and 404 for everything else.
+
+Answers GET and HEAD of /.well-known/mta-sts.txt for mta-sts.D (RFC 8461
+section 3.3): never a redirect, never compressed. Port 80 answers ACME
+challenges only (RFC 8555 section 8.3).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+from aiohttp import web
+
+from ..core.names import Domain
+from .publisher import Table
+from .tls import chosen_name
+
+POLICY_PATH = "/.well-known/mta-sts.txt"
+REPORT_PATH = "/tlsrpt"
+CHALLENGE_PATH = "/.well-known/acme-challenge/"
+HOST_LABEL = "mta-sts."
+
+Intake: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class PolicyHost:
+    """Answers requests from the table of what is served."""
+
+    def __init__(self, report_host: str | None, intake: Intake | None) -> None:
+        self.table: Table = {}
+        self.requests: Counter[str] = Counter()  # by status code
+        self.unknown_names = 0  # handshakes refused for the name they asked for
+        self._report_host, self._intake = report_host, intake
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request of the HTTPS port."""
+        response = await self._answer(request)
+        self.requests[str(response.status)] += 1
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        host = _host_of(request)
+        tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+        if tls is not None and chosen_name(tls) != host:
+            return _plain(421)
+        if host == self._report_host and self._intake is not None and request.path == REPORT_PATH:
+            return await self._intake(request) if request.method == "POST" else _not_allowed("POST")
+        served = self.table.get(Domain(host.removeprefix(HOST_LABEL))) if host.startswith(HOST_LABEL) else None
+        if served is None or request.rel_url.raw_path != POLICY_PATH or request.query_string:
+            return _plain(404)
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed("GET, HEAD")
+        return _plain(200, served.text)
+
+
+class ChallengeHost:
+    """Answers what an ACME server asks of port 80."""
+
+    def __init__(self, challenges: Mapping[str, str]) -> None:
+        self._challenges = challenges
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request of the HTTP port."""
+        answer = self._challenges.get(request.path.removeprefix(CHALLENGE_PATH))
+        if answer is None or not request.path.startswith(CHALLENGE_PATH):
+            return _plain(404)
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed("GET, HEAD")
+        return _plain(200, answer.encode())
+
+
+def _host_of(request: web.BaseRequest) -> str:
+    """The host that a request is for: lower case, without a port and a final dot."""
+    host = request.headers.get("Host", "").lower()
+    if not host.startswith("["):
+        host = host.partition(":")[0]
+    return host.removesuffix(".")
+
+
+def _plain(status: int, text: bytes | None = None) -> web.Response:
+    """An answer as text/plain; *text* None: the status in words."""
+    body = web.Response(status=status).reason.encode() + b"\n" if text is None else text
+    return web.Response(status=status, body=body, content_type="text/plain", headers={"Server": "postfix-mtasts"})
+
+
+def _not_allowed(allowed: str) -> web.Response:
+    response = _plain(405)
+    response.headers["Allow"] = allowed
+    return response

@@ -1,0 +1,274 @@
+"""`postfix-mtasts serve`, whole: builds the parts, handles signals, ends.
+
+The folder of policies decides. A thread reads it (publisher), the loop serves
+what the thread found (host), and what is served decides which certificates are
+kept (certificates) and which record ids stand in DNS (dnsrecord).
+
+Order of the start: state and its lock, listeners, the history's policies, READY.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from .. import __version__
+from ..adapters.dns.client import DnsClient
+from ..adapters.dnsupdate import UpdateServer
+from ..adapters.files import make_private
+from ..config.file import Loaded
+from ..config.settings import PublishSettings, Settings
+from ..core.quoting import KV
+from ..daemon import systemd
+from ..daemon.logs import Log
+from ..daemon.serving.listeners import split_inet
+from ..errors import ConfigError, DnsError, StoreBusyError, StoreError
+from .certfiles import CertificateFiles
+from .certificates import Certificate, Certificates
+from .dnsrecord import Records
+from .host import HOST_LABEL, ChallengeHost, PolicyHost
+from .publisher import History, Publisher, Table
+from .sockets import Use, open_sockets
+from .tls import Names
+from .webserver import WebServer, tell_unrecognized_name
+
+log = logging.getLogger(__name__)
+
+STDERR = 2
+LOG_FLUSH = 0.2  # seconds for the log
+DRAIN = 5.0  # seconds that SIGTERM leaves to what is under way
+CERTIFICATE_FILES_EVERY = 5.0  # seconds between two looks at certificate files
+
+
+def run(loaded: Loaded) -> None:
+    """Run until SIGTERM or SIGINT. Raises: ConfigError, ListenError, StoreError, StoreBusyError."""
+    settings = loaded.settings
+    _check(loaded)
+    output = Log(STDERR)
+    output.configure(settings.log)
+    try:
+        state = _state_directory(Path(settings.publish.state_directory))
+        with _locked(state):
+            sockets = open_sockets(settings)
+            asyncio.run(_Serving(settings, state).run(sockets))
+    finally:
+        output.end(LOG_FLUSH)
+
+
+def _check(loaded: Loaded) -> None:
+    """Raises: ConfigError for settings that are each right and together wrong."""
+    publish, faults = loaded.settings.publish, []
+
+    def fault(key: str, wrong: str) -> None:
+        place = loaded.origins[key]
+        faults.append(f"{place if place != 'default' else loaded.file or 'no configuration file'}: {key}: {wrong}")
+
+    if publish.certificates == "acme" and not publish.acme.agree_to_terms:
+        fault("publish.acme.agree_to_terms", "is false; write true once you agree to its terms of service")
+    if publish.certificates == "files" and publish.certificate_directory is None:
+        fault("publish.certificate_directory", "is null; with certificates: files, name the folder of certificates")
+    if (publish.dns_update.server is None) != (publish.dns_update.key_file is None):
+        fault("publish.dns_update.key_file", "server and key_file go together; give both, or none")
+    if faults:
+        raise ConfigError(faults)
+
+
+def _state_directory(path: Path) -> Path:
+    try:
+        return make_private(path)
+    except OSError as error:
+        raise StoreError(f"publish.state_directory: {path}: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    """Hold the lock that says whose *state* is. Raises: StoreBusyError, StoreError."""
+    try:
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"publish.state_directory: {state}: {error.strerror or error}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreBusyError(f"{state}: another postfix-mtasts serve uses it") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class _Serving:
+    """The parts, joined."""
+
+    def __init__(self, settings: Settings, state: Path) -> None:
+        publish = settings.publish
+        self._publish = publish
+        self._loop: asyncio.AbstractEventLoop | None = None  # None: nobody is served yet
+        self._dns = DnsClient(settings.dns.servers, settings.dns.timeout)
+        self.names = Names(self._unknown_name)
+        self.host = PolicyHost(publish.report_host, None)
+        self.publisher = Publisher(Path(publish.directory), History(state / "domains"), time.time, self._table_changed)
+        self.ordered = self._ordered(publish, state)
+        self.files = self._files(publish)
+        self.records = Records(state, _updates(publish), self._txt, _tlsrpt(publish.rua), time.time)
+        self._files_due = threading.Event()
+        self._ended = False
+
+    def _ordered(self, publish: PublishSettings, state: Path) -> Certificates | None:
+        if publish.certificates != "acme":
+            return None
+        from ..adapters.acme import AcmeServer  # it takes a while, and only this needs it
+
+        acme = publish.acme
+        server = AcmeServer(acme.directory_url, acme.contact, acme.ca_file, state)
+        ordered = Certificates(state, server, self._has_address, time.time, self._certificate)
+        for name, certificate in ordered.certificates.items():
+            self._certificate(name, certificate)
+        return ordered
+
+    def _files(self, publish: PublishSettings) -> CertificateFiles | None:
+        if publish.certificates != "files" or publish.certificate_directory is None:
+            return None
+        return CertificateFiles(Path(publish.certificate_directory), self._certificate)
+
+    # -- what the parts tell each other ----------------------------------------
+
+    def _table_changed(self, table: Table) -> None:
+        """The publisher's thread has a new table: serve it, then let certificates and DNS follow."""
+        if self._loop is None:
+            self._serve(table)
+        else:
+            self._loop.call_soon_threadsafe(self._serve, table)
+
+    def _serve(self, table: Table) -> None:
+        self.host.table = table
+        if self.ordered is not None:
+            self.ordered.want(self._hosts(table))
+        self._files_due.set()
+        self._follow()
+
+    def _hosts(self, table: Table) -> list[str]:
+        hosts = [HOST_LABEL + domain for domain in table]
+        return [*hosts, self._publish.report_host] if self._publish.report_host is not None else hosts
+
+    def _certificate(self, name: str, certificate: Certificate) -> None:
+        self.names.put(name, certificate.pem)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._follow)
+
+    def _follow(self) -> None:
+        """Have the ids in DNS of all that can be fetched: a record before its certificate would only make failures."""
+        without_tls = self._publish.certificates == "none"
+        self.records.want(
+            {
+                domain: served.record_id
+                for domain, served in self.host.table.items()
+                if without_tls or HOST_LABEL + domain in self.names
+            }
+        )
+
+    def _has_address(self, name: str) -> bool:
+        for ask in (self._dns.a, self._dns.aaaa):
+            with contextlib.suppress(DnsError):
+                if ask(name).records:
+                    return True
+        return False
+
+    def _txt(self, name: str) -> list[bytes]:
+        return list(self._dns.txt(name).records)
+
+    def _unknown_name(self, name: str) -> None:
+        tell_unrecognized_name()
+        self.host.unknown_names += 1
+        log.debug("unknown-name %s", KV(name=name))
+
+    # -- the run ----------------------------------------------------------------
+
+    async def run(self, sockets: Mapping[socket.socket, Use]) -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(signal.SIGHUP, self._look_again)
+        self.publisher.look()  # what the history says is served from the first moment on
+        self._loop = loop
+        servers = self._listen(sockets)
+        threads = self._start()
+        log.info("started %s", KV(version=__version__, policies=len(self.host.table)))
+        systemd.notify("READY=1")
+        await ended.wait()
+        systemd.notify("STOPPING=1")
+        log.info("stopping")
+        self._end()
+        await asyncio.gather(*(server.close(DRAIN) for server in servers))
+        for thread in threads:
+            thread.join(0.5)  # what hangs is left alone: all of it goes on at the next start
+
+    def _listen(self, sockets: Mapping[socket.socket, Use]) -> list[WebServer]:
+        policies = WebServer(self.host.handle)
+        challenges = WebServer(ChallengeHost(self.ordered.challenges if self.ordered is not None else {}).handle)
+        tls: ssl.SSLContext | None = None if self._publish.certificates == "none" else self.names.front
+        for sock, use in sockets.items():
+            if use is Use.POLICIES:
+                policies.listen(sock, tls)
+            elif use is Use.CHALLENGES:
+                challenges.listen(sock, None)
+        return [policies, challenges]
+
+    def _start(self) -> list[threading.Thread]:
+        threads = [
+            threading.Thread(target=self.publisher.run, args=(time.monotonic,), name="publisher", daemon=True),
+            threading.Thread(target=self.records.run, name="records", daemon=True),
+        ]
+        if self.files is not None:
+            threads.append(threading.Thread(target=self._look_at_files, name="certificate-files", daemon=True))
+        for thread in threads:
+            thread.start()
+        if self.ordered is not None:
+            self.ordered.start()
+        return threads
+
+    def _look_at_files(self) -> None:
+        while not self._ended and self.files is not None:
+            self.files.look(self._hosts(self.host.table))
+            self._files_due.wait(CERTIFICATE_FILES_EVERY)
+            self._files_due.clear()
+
+    def _look_again(self) -> None:
+        """SIGHUP: see at once to what is otherwise seen to in turn."""
+        self.publisher.wake()
+        self._files_due.set()
+        if self.ordered is not None:
+            self.ordered.look_again()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._files_due.set()
+        self.publisher.stop()
+        self.records.stop()
+        if self.ordered is not None:
+            self.ordered.stop()
+
+
+def _updates(publish: PublishSettings) -> UpdateServer | None:
+    update = publish.dns_update
+    if update.server is None or update.key_file is None:
+        return None
+    host, port = split_inet(update.server)
+    return UpdateServer(host, port, Path(update.key_file), int(update.ttl))
+
+
+def _tlsrpt(rua: tuple[str, ...]) -> str | None:
+    """The text of the _smtp._tls record (RFC 8460 section 3)."""
+    escaped = [uri.replace(",", "%2C").replace(";", "%3B").replace("!", "%21") for uri in rua]
+    return f"v=TLSRPTv1; rua={','.join(escaped)}" if escaped else None

@@ -1,0 +1,253 @@
+"""Connections of strangers, held within bounds, below aiohttp.
+
+aiohttp reads requests and writes answers. What it does not bound is bounded
+here, from the moment a connection is accepted, the handshake included:
+1,000 connections at once, of which the idle longest is closed first; 10 s for
+a request to arrive; 8 KiB of header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TypeAlias
+
+from aiohttp import web
+
+from ..core.quoting import KV
+
+CONNECTIONS = 1_000
+ARRIVAL = 10.0  # seconds for a handshake, and for the header of a request
+HEADER_LIMIT = 8_192  # bytes
+KEEP_ALIVE = 30.0  # seconds without a request
+LOOK_EVERY = 1.0  # seconds between two looks for requests that do not arrive
+BACKLOG = 1_024
+ACCEPTED_AT_ONCE = 64  # of one listener, before others have their turn
+
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+_SILENT = logging.Logger("aiohttp", logging.CRITICAL + 1)  # it writes a traceback for each broken request of strangers
+_UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"  # a TLS record: alert, fatal, unrecognized_name
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+_handshaking: ContextVar[socket.socket] = ContextVar("_handshaking")  # whose handshake a callback runs for
+
+
+def tell_unrecognized_name() -> None:
+    """Send the alert for an unknown SNI name, from within the SNI callback: asyncio closes without it (RFC 6066)."""
+    with contextlib.suppress(LookupError, OSError):
+        _handshaking.get().send(_UNRECOGNIZED_NAME)
+
+
+class WebServer:
+    """Accepts connections, and hands their requests to one handler."""
+
+    def __init__(self, handler: Handler, limit: int = CONNECTIONS) -> None:
+        self._handler, self._limit = handler, limit
+        self._web = web.Server(
+            self._handle,
+            access_log=None,
+            logger=_SILENT,
+            keepalive_timeout=KEEP_ALIVE,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )
+        self._listeners: dict[socket.socket, ssl.SSLContext | None] = {}
+        self._clients: dict[_Client, None] = {}  # the idle longest first
+        self._by_protocol: dict[object, _Client] = {}
+        self._looking: asyncio.TimerHandle | None = None
+
+    def listen(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Accept connections on *sock*, which is bound; with *tls*, HTTPS."""
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
+        self._listeners[sock] = tls
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock, tls)
+        if self._looking is None:
+            self._look()
+
+    def stop_accepting(self) -> None:
+        """Close the listeners; connections go on."""
+        for sock in self._listeners:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+            sock.close()
+        self._listeners.clear()
+
+    async def close(self, seconds: float) -> None:
+        """Answer what was asked, *seconds* at most, then close every connection."""
+        self.stop_accepting()
+        await self._web.shutdown(seconds)
+        if self._looking is not None:
+            self._looking.cancel()
+        for client in list(self._clients):
+            client.abort()
+
+    def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptor is left: make room, and accept at the next turn
+                self._make_room()
+                return
+            client = _Client(self, sock)
+            self._clients[client] = None
+            if len(self._clients) > self._limit:
+                self._make_room()
+            client.begin(tls)
+
+    def _make_room(self) -> None:
+        for client in self._clients:
+            if not client.busy:
+                client.abort()
+                return
+
+    def _look(self) -> None:
+        """End the connections whose request does not arrive."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for client in [client for client in self._clients if client.overdue(now)]:
+            client.abort()
+        self._looking = loop.call_later(LOOK_EVERY, self._look)
+
+    # -- of clients -----------------------------------------------------------
+
+    def protocol_for(self, client: _Client) -> asyncio.Protocol:
+        """Return aiohttp's protocol for a new connection."""
+        protocol = self._web()
+        self._by_protocol[protocol] = client
+        return protocol
+
+    def touched(self, client: _Client) -> None:
+        """Put *client* behind all that are idle longer."""
+        if client in self._clients:
+            del self._clients[client]
+            self._clients[client] = None
+
+    def gone(self, client: _Client, protocol: object) -> None:
+        self._clients.pop(client, None)
+        self._by_protocol.pop(protocol, None)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        client = self._by_protocol.get(request.protocol)
+        if client is None:  # it went while the request waited for its turn
+            return web.Response(status=503)
+        client.begin_request()
+        try:
+            if sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > HEADER_LIMIT:
+                response: web.StreamResponse = web.Response(status=431)
+                response.force_close()
+                return response
+            return await self._handler(request)
+        except web.HTTPException:
+            raise
+        except Exception:
+            log.exception("internal-error %s", KV(part="web", path=request.path))
+            return web.Response(status=500)
+        finally:
+            client.end_request()
+
+
+class _Client(asyncio.Protocol):
+    """One connection: passes everything on to aiohttp's protocol, and watches time and size."""
+
+    def __init__(self, server: WebServer, sock: socket.socket) -> None:
+        self._server, self._sock = server, sock
+        self._loop = asyncio.get_running_loop()
+        self._protocol: asyncio.Protocol | None = None
+        self._transport: asyncio.BaseTransport | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waits_since: float | None = self._loop.time()  # for a request to arrive whole
+        self._header = 0  # bytes of a header that has no end yet
+        self._requests = 0  # being answered
+
+    @property
+    def busy(self) -> bool:
+        return self._requests > 0
+
+    def overdue(self, now: float) -> bool:
+        """Whether a handshake or a request took too long to arrive."""
+        return self._waits_since is not None and now - self._waits_since > ARRIVAL
+
+    def begin(self, tls: ssl.SSLContext | None) -> None:
+        self._task = self._loop.create_task(self._connect(tls))
+
+    async def _connect(self, tls: ssl.SSLContext | None) -> None:
+        _handshaking.set(self._sock)
+        patience = {"ssl_handshake_timeout": ARRIVAL} if tls is not None else {}
+        try:
+            await self._loop.connect_accepted_socket(lambda: self, self._sock, ssl=tls, **patience)
+        except (OSError, ssl.SSLError, asyncio.CancelledError):  # whatever strangers do in a handshake
+            self._end()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            abort = getattr(self._transport, "abort", self._transport.close)
+            abort()
+        elif self._task is not None:
+            self._task.cancel()
+        self._server.gone(self, self._protocol)
+
+    def _end(self) -> None:
+        self._sock.close()
+        self._server.gone(self, self._protocol)
+
+    def begin_request(self) -> None:
+        self._requests += 1
+        self._waits_since = None
+        self._header = 0
+
+    def end_request(self) -> None:
+        self._requests -= 1
+        self._server.touched(self)
+
+    # -- asyncio.Protocol -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._protocol = self._server.protocol_for(self)
+        self._protocol.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._server.touched(self)
+        if not self._requests and self._header >= 0:
+            if self._waits_since is None:
+                self._waits_since = self._loop.time()
+            self._header = -1 if b"\r\n\r\n" in data else self._header + len(data)  # -1: the handler is on its way
+            if self._header > HEADER_LIMIT:
+                self._refuse()
+                return
+        if self._protocol is not None:
+            self._protocol.data_received(data)
+
+    def _refuse(self) -> None:
+        with contextlib.suppress(Exception):
+            self._transport.write(_TOO_LARGE)  # type: ignore[union-attr]
+        if self._transport is not None:
+            self._transport.close()
+
+    def eof_received(self) -> bool | None:
+        return self._protocol.eof_received() if self._protocol is not None else None
+
+    def pause_writing(self) -> None:
+        if self._protocol is not None:
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._protocol is not None:
+            self._protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._protocol is not None:
+            self._protocol.connection_lost(exc)
+        self._server.gone(self, self._protocol)
