@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import NoReturn, TextIO
 
 from .. import __version__
+from ..daemon import signals
 from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
 
 COMMANDS = ("daemon", "status", "query", "cache", "config", "serve")  # each a module of commands/
@@ -47,6 +48,8 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["daemon"]:
+        signals.guard()
     if sys.stderr is None:  # it was closed: print() would write to standard output instead
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 -- until the process ends
     if sys.stdout is None:

@@ -7,5 +7,6 @@ serving/    connections of Postfix, and their ready replies
 policies/   what is known of every domain, and the work that finds out more
 workers/    the processes that ask DNS and policy hosts
 operating/  what an operator sees and steers
-counters, directory, logs, systemd
+signals     until the loop has them
+counters, directory, logs, repeating, systemd
 """

@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -25,12 +24,13 @@ from ..core.outcome import OwnFault
 from ..core.ports import ResolverFacts
 from ..core.quoting import KV
 from ..errors import ConfigError, ListenError
-from . import build, systemd
+from . import build, signals, systemd
 from .directory import store_directory
 from .logs import Log
 from .operating.status import Running
 from .operating.survey import survey
 from .policies.store_thread import StoreKeeper
+from .repeating import Repeating
 
 if TYPE_CHECKING:
     from .operating.http import HttpServer
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DRAIN = 4.5  # seconds that SIGTERM leaves to what is under way
-FLUSH = 1.0  # seconds for the store to write what is queued
+# SIGTERM ends all within five seconds, whatever hangs:
+DRAIN = 3.9  # seconds for what is under way
+FLUSH = 0.7  # seconds for the store to write what is queued
 LOG_FLUSH = 0.2  # seconds for the log
 STDERR = 2
 TICK = 1.0  # seconds
@@ -61,6 +62,7 @@ def run(loaded: Loaded, config_file: str | None) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_main(loaded, config_file, store, directory, passed, output))
     finally:
+        signals.ignore()
         output.end(LOG_FLUSH)
 
 
@@ -113,11 +115,12 @@ class Daemon:
         self.stopped = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reloading = asyncio.Lock()
+        self._reloads, self._plans = Repeating(self._reload), Repeating(self._plan_anew)
         self.parts = parts = build.daemon(settings, store, directory, self._loop)
         parts.operations.running = self._running
         self._http: HttpServer | None = None
         self._http_address: str | None = None
+        self._ready = self._hung_up = False
         self._watched = bool(os.environ.get("WATCHDOG_USEC"))
         self._clocks = self._clock_difference()
 
@@ -131,11 +134,11 @@ class Daemon:
 
     async def start(self) -> None:
         """Raises: ListenError."""
+        for number in signals.END:
+            self._loop.add_signal_handler(number, self.stopped.set)
+        self._loop.add_signal_handler(signals.RELOAD, self._hang_up)
         await self._listen(self._settings)
         await self.parts.control.start()
-        self._loop.add_signal_handler(signal.SIGTERM, self.stopped.set)
-        self._loop.add_signal_handler(signal.SIGINT, self.stopped.set)
-        self._loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
         self.parts.pool.start()
         self.parts.refresher.start()
         self._check_resolver()
@@ -144,6 +147,15 @@ class Daemon:
         self._empty_frames()
         log.info("ready %s", KV(listen=" ".join(self.parts.server.addresses), version=__version__))
         systemd.notify("READY=1")
+        self._ready = True
+        if signals.reload_wanted() or self._hung_up:
+            self._reloads.ask()
+
+    def _hang_up(self) -> None:
+        """Read the configuration again; not before the one that the daemon starts with is in force."""
+        self._hung_up = True
+        if self._ready:
+            self._reloads.ask()
 
     def _check_resolver(self) -> None:
         """DANE rests on a validating resolver that nobody stands in front of."""
@@ -216,7 +228,8 @@ class Daemon:
         clocks = self._clock_difference()
         if abs(clocks - self._clocks) > CLOCK_STEP:
             log.warning("clock-set %s", KV(seconds=round(clocks - self._clocks)))
-            self.parts.refresher.replace(self.parts.keeper.clock_was_set())
+            self.parts.keeper.upkeep.clock_was_set()
+            self._plans.ask()
         self._clocks = clocks
         self._loop.call_later(TICK, self._tick)
 
@@ -233,33 +246,38 @@ class Daemon:
 
     async def _reload(self) -> None:
         """Check, then swap; with a fault the old configuration stays in force."""
-        async with self._reloading:
-            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.parts.clock.monotonic() * 1e6)}")
-            try:
-                loaded = read(self._config_file)
-                _check_listeners(loaded.settings, self._passed)
-                await self._listen(loaded.settings)
-            except ConfigError as error:
-                for fault in error.faults:
-                    log.error("reload-refused %s", KV(reason=fault))
-            except ListenError as error:
-                log.error("reload-refused %s", KV(reason=error))
-            else:
-                self._take(loaded.settings)
-            systemd.notify("READY=1")
+        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.parts.clock.monotonic() * 1e6)}")
+        try:
+            loaded = read(self._config_file)
+            _check_listeners(loaded.settings, self._passed)
+            await self._listen(loaded.settings)
+        except ConfigError as error:
+            for fault in error.faults:
+                log.error("reload-refused %s", KV(reason=fault))
+        except ListenError as error:
+            log.error("reload-refused %s", KV(reason=error))
+        else:
+            self._take(loaded.settings)
+        systemd.notify("READY=1")
 
     def _take(self, settings: Settings) -> None:
         if settings.cache.directory != self._settings.cache.directory:
             log.warning("reload-incomplete %s", KV(key="cache.directory", reason="it takes effect at the next start"))
         self.parts.current.swap(settings)
         self._check_resolver()
-        self.parts.refresher.replace(self.parts.keeper.clock_was_set())
+        self._plans.ask()
         log.info("reloaded %s", KV(listen=" ".join(self.parts.server.addresses)))
+
+    async def _plan_anew(self) -> None:
+        self.parts.refresher.clear()
+        await self.parts.keeper.plan_anew()
 
     async def stop(self) -> None:
         """Stop accepting, answer what is under way, close. Five seconds at most, whatever hangs."""
         systemd.notify("STOPPING=1")
         self.parts.keeper.stopping = True
+        await self._reloads.end()
+        await self._plans.end()
         self.parts.server.stop_accepting()
         self.parts.control.close()
         self.parts.server.finish()

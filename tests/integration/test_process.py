@@ -168,3 +168,16 @@ def test_a_log_that_nobody_reads_holds_up_no_answer_and_no_end(internet: Interne
         process.wait()
         os.close(read_end)
         os.close(write_end)
+
+
+def test_a_storm_of_reloads(internet: Internet, tmp_path: Path) -> None:
+    """Lookups go on, what came meanwhile becomes one more reload, and the last configuration is in force."""
+    with Daemon(tmp_path, internet.config()) as daemon, daemon.client() as client:
+        for number in range(200):
+            daemon.hang_up()
+            if number % 20 == 0:
+                assert client.ask("postfix", "known.process.test") == ENFORCED
+        daemon.configure({**daemon.config, "maps": {"mine": {}}})
+        daemon.hang_up()
+        wait_until(lambda: client.ask("mine", "known.process.test") == ENFORCED, "the last configuration is in force")
+        assert 1 <= len(daemon.events("reloaded")) <= 201

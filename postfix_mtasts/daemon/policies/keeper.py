@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 Done = Callable[[Verdict], None]
 NEVER = float("inf")
 OWN_FAULT_LASTS = 5.0  # seconds that a failure of our own is told, and then tried anew
+AT_A_TURN = 100  # policies that plan_anew looks at before lookups have their turn
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
 
 
@@ -430,8 +431,13 @@ class Keeper:
         """All that memory holds, for a store that begins anew."""
         return iter([held.stored or held.entry for held in self.held.values()])
 
-    def clock_was_set(self) -> list[Note]:
-        """Clamp entries after the wall clock was set; return all notes for the refresher as they are now."""
+    async def plan_anew(self) -> None:
+        """Judge all times anew and note all that is due, by turns: the clock was set, or the settings changed."""
         self._changed()
-        self.upkeep.clock_was_set(self.held.values())
-        return [self.upkeep.plan(held) for held in self.held.values()]
+        domains = list(self.held)
+        for first in range(0, len(domains), AT_A_TURN):
+            turn = [held for domain in domains[first : first + AT_A_TURN] if (held := self.held.get(domain))]
+            for held in turn:
+                self.upkeep.judge_anew(held)
+            self.schedule([self.upkeep.plan(held) for held in turn])
+            await asyncio.sleep(0)

@@ -124,11 +124,10 @@ class Refresher(threading.Thread):
                 heapq.heappush(self._notes, note)
             self._changed.notify()
 
-    def replace(self, notes: list[Note]) -> None:
-        """Forget all that was noted and note *notes*: the clock was set."""
+    def clear(self) -> None:
+        """Forget all that was noted: it is going to be noted anew."""
         with self._changed:
-            heapq.heapify(notes)
-            self._notes = notes
+            self._notes = []
             self._overdue, self._overdue_slow = _Overdue(), _Overdue()
             self._changed.notify()
 

@@ -7,7 +7,7 @@ due times, go by the monotonic clock, which nobody can set.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from ...core import entry as rules
@@ -35,13 +35,15 @@ class Upkeep:
         self.wall, self.monotonic = clock.wall, clock.monotonic
         self._clock_set_at = clock.monotonic()  # or first seen
 
-    def clock_was_set(self, entries: Iterable[Held]) -> None:
-        """Judge all times anew: what was clamped by a clock that was wrong gets back its time as stored."""
+    def clock_was_set(self) -> None:
+        """Believe the wall clock no more for a while; all times are to be judged anew."""
         self._clock_set_at = self.monotonic()
-        for held in entries:
-            if held.stored is not None:
-                held.entry, held.stored = held.stored, None
-            self.left(held)
+
+    def judge_anew(self, held: Held) -> None:
+        """Go by the clock as it is now: what was clamped by one that was wrong gets back its time as stored."""
+        if held.stored is not None:
+            held.entry, held.stored = held.stored, None
+        self.left(held)
 
     def left(self, held: Held) -> float:
         """Tell for how many seconds the policy is still in force; a time of fetch later than now becomes now first.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from postfix_mtasts.config.settings import CacheSettings, LookupSettings, RefreshSettings, Settings
+from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Cause, Outcome, OwnFault, Unchanged
-from postfix_mtasts.daemon.policies.keeper import COMMIT_WAIT, OWN_FAULT_LASTS
+from postfix_mtasts.daemon.policies.keeper import AT_A_TURN, COMMIT_WAIT, OWN_FAULT_LASTS
 from postfix_mtasts.daemon.policies.schedule import OWN_FAULT_PAUSE
 from postfix_mtasts.errors import StoreError
 from tests.support.fakes.entries import DAY, NOW, entry
@@ -521,7 +523,8 @@ async def test_a_clock_an_hour_back(world: World) -> None:
     """A time of fetch later than now becomes now, in memory at once and then in the store: nothing is prolonged."""
     world.hold(entry(max_age=DAY))
     world.clock.utc -= 3600
-    world.keeper.clock_was_set()
+    world.keeper.upkeep.clock_was_set()
+    await world.keeper.plan_anew()
     assert world.keeper.held[D].entry.fetched_at == NOW - 3600
     assert world.store.entries[D].fetched_at == NOW
     assert [kept.fetched_at for kept in world.keeper.contents()] == [NOW]
@@ -537,13 +540,15 @@ async def test_a_clock_a_year_ahead_and_right_again(world: World) -> None:
     """A clock set wrong for less than a day empties nothing."""
     world.hold(entry())
     world.clock.utc += 365 * DAY
-    world.keeper.clock_was_set()
+    world.keeper.upkeep.clock_was_set()
+    await world.keeper.plan_anew()
     assert world.ask() == []
     world.resolver.answer(failed())
     world.clock.advance(3600)
     assert not world.keeper.due(D, lambda: None)
     world.clock.utc -= 365 * DAY
-    world.keeper.clock_was_set()
+    world.keeper.upkeep.clock_was_set()
+    await world.keeper.plan_anew()
     assert world.kinds() == ["secure"]
     world.clock.advance(DAY)
     world.keeper.due(D, lambda: None)
@@ -558,13 +563,28 @@ async def test_an_expired_policy_is_kept_for_a_day(world: World) -> None:
     world.clock.advance(DAY)
     assert world.ask() == []
     world.resolver.answer(absent())
-    world.keeper.clock_was_set()
+    world.keeper.upkeep.clock_was_set()
+    await world.keeper.plan_anew()
     world.clock.advance(DAY - 1)
     world.keeper.due(D, lambda: None)
     assert D in world.keeper.held
     world.clock.advance(1)
     assert not world.keeper.due(D, lambda: None)
     assert (world.keeper.held, world.store.entries) == ({}, {})
+
+
+@in_loop
+async def test_planning_anew_lets_others_have_their_turn(world: World) -> None:
+    """With many policies lookups go on in between, and each policy is noted once; one that goes meanwhile is not."""
+    for number in range(3 * AT_A_TURN):
+        world.hold(entry(domain=f"d{number}.example"))
+    world.notes.clear()
+    planning = asyncio.ensure_future(world.keeper.plan_anew())
+    await asyncio.sleep(0)
+    assert len(world.notes) == AT_A_TURN
+    world.keeper.forget(Domain(f"d{3 * AT_A_TURN - 1}.example"))
+    await planning
+    assert len({domain for _, _, domain in world.notes}) == len(world.notes) == 3 * AT_A_TURN - 1
 
 
 # -- negative answers ------------------------------------------------------------------

@@ -72,7 +72,8 @@ def test_what_is_not_due_waits(refresher: Refresher, keeper: Keeper) -> None:
     assert refresher.overdue(time.monotonic())[0] == 1
     refresher.start()
     assert keeper.next() == "now"
-    refresher.replace([note("instead", 0)])
+    refresher.clear()
+    refresher.push([note("instead", 0)])
     assert keeper.next() == "instead"
     assert keeper.asked.empty()
 
@@ -192,7 +193,8 @@ def test_overdue(refresher: Refresher) -> None:
     assert refresher.overdue(now) == (0, 0.0)
     refresher.push([(now - 5, now + 1, Domain("a")), (now - 9, now + 2, Domain("b")), (now + 1, now, Domain("c"))])
     assert refresher.overdue(now) == (2, 9.0)
-    refresher.replace([(now + 1, now, Domain("c"))])
+    refresher.clear()
+    refresher.push([(now + 1, now, Domain("c"))])
     assert refresher.overdue(now) == (0, 0.0)
 
 

@@ -27,6 +27,10 @@ class Kept:
         self.upkeep.timing = Timing(300.0, DAY, 300.0)
         self.held = Held(kept, self.clock.since_boot)
 
+    def set_clock(self) -> None:
+        self.upkeep.clock_was_set()
+        self.upkeep.judge_anew(self.held)
+
     def warn(self) -> None:
         self.upkeep.warn(self.held, self.upkeep.left(self.held))
 
@@ -151,7 +155,7 @@ def test_a_clock_set_back_is_written_once_it_is_believed() -> None:
     """In memory a time later than now becomes now at once; the store learns of it after an hour."""
     kept = Kept(entry(max_age=10 * DAY))
     kept.clock.utc -= 3 * DAY
-    kept.upkeep.clock_was_set([kept.held])
+    kept.set_clock()
     assert (kept.held.entry.fetched_at, kept.written) == (NOW - 3 * DAY, [])
     kept.clock.advance(BELIEVED_AFTER - 1)
     kept.upkeep.left(kept.held)
@@ -170,7 +174,7 @@ def test_a_clock_two_years_back_for_two_seconds() -> None:
     kept.upkeep.note_use(kept.held)
     kept.clock.advance(2)
     kept.clock.utc += 730 * DAY
-    kept.upkeep.clock_was_set([kept.held])
+    kept.set_clock()
     assert (kept.held.entry, kept.held.stored, kept.written) == (entry(max_age=10 * DAY), None, [])
     assert kept.upkeep.left(kept.held) == 10 * DAY - 2
 
@@ -180,10 +184,10 @@ def test_a_clock_set_twice() -> None:
     kept = Kept(entry(max_age=10 * DAY))
     for step in (-2 * DAY, -DAY, DAY):
         kept.clock.utc += step
-        kept.upkeep.clock_was_set([kept.held])
+        kept.set_clock()
     assert kept.held.entry.fetched_at == NOW - 2 * DAY
     kept.clock.utc += 2 * DAY
-    kept.upkeep.clock_was_set([kept.held])
+    kept.set_clock()
     assert kept.held.entry.fetched_at == NOW
 
 

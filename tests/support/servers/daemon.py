@@ -125,6 +125,9 @@ class Daemon:
         """SIGHUP, and no waiting."""
         self._process.send_signal(signal.SIGHUP)
 
+    def send_signal(self, name: str) -> None:
+        self._process.send_signal(signal.Signals[name])
+
     def events(self, event: str, seen: int = 0, **fields: str) -> list[str]:
         """The lines of *event* with all of *fields* that have been read, after the first *seen* lines of the log."""
         want = [f" {name}={value} " for name, value in fields.items()]
