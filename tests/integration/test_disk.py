@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.daemon.operating.test_http import DIRECT
 from tests.support.servers.daemon import Daemon, refused
 from tests.support.servers.internet import Internet, Site, policy
 
@@ -34,8 +36,7 @@ def test_a_full_disk(internet: Internet, tmp_path: Path, small_disk: Path) -> No
     daemon = Daemon(tmp_path / "daemon", config)
     with daemon:
         assert daemon.ask("postfix", names[0]) == ENFORCED
-        full = subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1k"], capture_output=True, text=True)
-        assert "No space left" in full.stderr
+        fill(small_disk)
         assert daemon.ask("postfix", names[1]) == ENFORCED
         daemon.wait_for("store-failing")
         assert daemon.ask("postfix", names[0]) == ENFORCED
@@ -46,6 +47,64 @@ def test_a_full_disk(internet: Internet, tmp_path: Path, small_disk: Path) -> No
     with daemon:
         assert [daemon.ask("postfix", name) for name in names] == [ENFORCED] * 3
     assert [internet.gets(name) for name in names] == [1, 1, 1]
+
+
+def fill(place: Path) -> Path:
+    """Leave no byte free."""
+    full = subprocess.run(["dd", "if=/dev/zero", f"of={place / 'filler'}", "bs=1k"], capture_output=True, text=True)
+    assert "No space left" in full.stderr
+    return place / "filler"
+
+
+def remount(place: Path, option: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{option}", str(place)], check=True)
+
+
+def healthz(address: str) -> tuple[int, str]:
+    """What monitoring is told."""
+    try:
+        with DIRECT.open(f"http://{address.removeprefix('inet:')}/healthz", timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize("harm", ["full", "read-only"])
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_a_start_on_a_disk_that_cannot_be_written(
+    internet: Internet, tmp_path: Path, small_disk: Path, harm: str, end: str
+) -> None:
+    """A restart must not hold mail up: what is stored serves, /healthz is 503, and all is written when it can be."""
+    known, new = f"known.{harm}.{end}.disk.test", f"new.{harm}.{end}.disk.test"
+    internet.publish_all({name: Site(GOOD) for name in (known, new)})
+    address = f"inet:127.0.0.1:{9480 + 2 * (harm == 'full') + (end == 'killed')}"
+    config = internet.config(cache={"directory": str(small_disk / "store")}, metrics={"listen": address})
+    daemon = Daemon(tmp_path / "daemon", config)
+    with daemon:
+        assert daemon.ask("postfix", known) == ENFORCED
+        if end == "killed":
+            daemon.kill()
+    if harm == "full":
+        filler = fill(small_disk)
+    else:
+        remount(small_disk, "ro")
+    with daemon:
+        assert daemon.ask("postfix", known) == ENFORCED
+        assert daemon.ask("postfix", new) == ENFORCED
+        daemon.wait_for("store-failing")
+        status, text = healthz(address)
+        assert (status, "the store cannot be used" in text) == (503, True)
+        if harm == "full":
+            filler.unlink()
+        else:
+            remount(small_disk, "rw")
+        daemon.wait_for("store-works-again")
+        daemon.kill()
+    with daemon:
+        assert [daemon.ask("postfix", name) for name in (known, new)] == [ENFORCED] * 2
+        assert healthz(address) == (200, "ok\n")
+    assert [internet.gets(name) for name in (known, new)] == [1, 1]
 
 
 def test_a_damaged_store_is_set_aside(internet: Internet, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The policies on disk.
 
-rows  how an entry is written as JSON, and what a store can do
-disk  a folder with SQLite, by diskcache
+rows      how an entry is written as JSON, and what a store can do
+disk      a folder with SQLite, by diskcache
+place     the folder, and the lock that decides who holds it
+database  diskcache and SQLite, tamed
+salvage   what can be read of a damaged database, without SQLite
 """

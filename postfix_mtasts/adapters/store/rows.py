@@ -1,8 +1,10 @@
 """What a store of policies can do, and the text it keeps of an entry.
 
 Rule 1: a row is JSON with a version. Of version 1 are
-        {"v": 1, "id": RECORD_ID, "fetched": SECONDS, "used": SECONDS, "policy": TEXT}
-        and the key is the policy domain.
+        {"v": 1, "id": RECORD_ID, "fetched": SECONDS, "used": SECONDS, "policy": TEXT, "sum": HEX}
+        and the key is the policy domain. The sum is the CRC-32 of the key and
+        of what stands before it: a flipped bit on the disk must not become
+        another policy. A row without one is of an older program.
 Rule 2: a row is believed no more than a policy host: the policy is parsed
         again from its text, and everything else is checked. What fails is
         passed over and stays where it is, as does a row of another version.
@@ -12,8 +14,10 @@ Rule 3: nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+from zlib import crc32
 
 from ...core.entry import Entry
 from ...core.names import Domain, parse_domain
@@ -23,6 +27,8 @@ from ...errors import InputError, StoreError
 VERSION = 1
 ROW_LIMIT = 400_000  # characters; 64 KiB of policy text, each byte written as \u0000, and the rest
 
+_KEYS = {"v", "id", "fetched", "used", "policy"}  # of a row without a sum
+_SUM = re.compile(r', "sum": "([0-9a-f]{8})"\}\Z')
 _SHOWN = 60  # characters of a damaged row in a message
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z: what any calendar can still show
 
@@ -39,7 +45,7 @@ class Store(Protocol):
     StoreDamagedError where only set_aside() helps.
     """
 
-    damage: str  # a sentence, where a damaged store was found and set aside at the opening
+    damage: str  # a sentence, where a damaged store was found at the opening
 
     def get(self, domain: Domain) -> Entry | None:
         """What is stored for *domain*; a row that cannot be read is none."""
@@ -51,13 +57,25 @@ class Store(Protocol):
         """Remove *domains* in one transaction; one that is not there is removed already."""
 
     def load(self, skipped: Callable[[str], None]) -> Iterator[Entry]:
-        """All entries; calls in between are fine. *skipped* is told of each row passed over, in a sentence."""
+        """All entries, those of a damaged store that was set aside last; calls in between are fine.
+
+        *skipped* is told of each row passed over, in a sentence.
+        """
 
     def count(self) -> int:
         """The number of rows, those that load() passes over included."""
 
-    def set_aside(self) -> str:
-        """Move a damaged store out of the way, begin an empty one, and return where the old one is."""
+    def check(self) -> None:
+        """See that the store is where it was and can be written, as far as is known without writing."""
+
+    def renew(self, salvaged: bool) -> str:
+        """After StoreDamagedError: use what came in place of the store, or move it out of the way and begin anew.
+
+        Args:
+            salvaged: a later load() gives what can be read of the damaged store.
+
+        Returns where the damaged store is, or "" where there is none or where it cannot be moved yet.
+        """
 
     def close(self) -> None:
         """Give the store back. Never raises; further calls do nothing."""
@@ -65,7 +83,7 @@ class Store(Protocol):
 
 def encode(entry: Entry) -> str:
     """Return the row of *entry*, in ASCII."""
-    return json.dumps(
+    row = json.dumps(
         {
             "v": VERSION,
             "id": entry.record_id,
@@ -73,7 +91,12 @@ def encode(entry: Entry) -> str:
             "used": entry.used_at,
             "policy": entry.policy.text,
         }
-    )
+    ).removesuffix("}")
+    return f'{row}, "sum": "{_sum(entry.domain, row)}"}}'
+
+
+def _sum(domain: str, row: str) -> str:
+    return f"{crc32(row.encode('utf-8', 'replace'), crc32(domain.encode('utf-8', 'replace'))):08x}"
 
 
 def decode(domain: str, text: str) -> Entry:
@@ -83,10 +106,15 @@ def decode(domain: str, text: str) -> Entry:
     """
     if len(text) > ROW_LIMIT:
         raise InputError(f"row of {len(text)} characters; {ROW_LIMIT} is the most")
+    summed = _SUM.search(text)
+    if summed is not None and summed[1] != _sum(domain, text[: summed.start()]):
+        raise InputError(f"row {_show(text)} is not what was written: its sum is wrong")
     row = _object(text)
     version = row.get("v")
     if type(version) is not int or version != VERSION:
         raise InputError(f"row of version {_show(version)}; this program reads version {VERSION}")
+    if summed is None and row.keys() > _KEYS:
+        raise InputError(f"row {_show(text)} is not what was written: it has no sum")
     record_id, policy = row.get("id"), row.get("policy")
     if not isinstance(record_id, str) or not (record_id.isascii() and record_id.isalnum() and len(record_id) <= 32):
         raise InputError(f'"id" {_show(record_id)} is not 1 to 32 letters and digits')

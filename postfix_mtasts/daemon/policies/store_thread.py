@@ -4,11 +4,14 @@ All state is the loop's. The thread is handed one piece of work at a time and
 hands back what came of it, so nothing is locked, writes of a domain keep
 their order, and the load cannot run ahead of the loop that takes it in.
 
-Rule 1: reads, writes and pieces of the load take turns; in its turn a kind
-        does what has queued up, so none waits for more than one piece of each.
-Rule 2: a write that failed is not forgotten: it stays in `unwritten` and is
-        tried again, unless a later one of the same domain takes its place.
-Rule 3: what a caller asked to be written is what it reads, written or not.
+Rule 1: reads, writes, pieces of the load and looks at the place take turns;
+        in its turn a kind does what has queued up, so none waits for more
+        than one piece of each.
+Rule 2: what a caller asked to be written is what it reads, written or not.
+Rule 3: a damaged or removed store is begun anew from memory, and as long as
+        not all of it is in memory also from what can be read of it.
+
+What waits to be written is store_changes.py's.
 """
 
 from __future__ import annotations
@@ -32,13 +35,14 @@ from ...core.entry import Entry
 from ...core.names import Domain
 from ...core.quoting import KV
 from ...errors import MtaStsError, StoreError
+from .store_changes import Change, Changes
+from .store_retry import LAST_RETRY, Retry
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY, LAST_RETRY = 1.0, 60.0  # seconds, doubling in between
 _READS, _WRITES, _LOADED = 100, 200, 50  # domains in one piece of work: a millisecond or a few
+LOOK_EVERY = 1.0  # seconds between two looks whether the store is still in its place
 
-Change: TypeAlias = Entry | None  # None: the domain is deleted
 _Task: TypeAlias = Callable[[Store], Any]
 _Done: TypeAlias = Callable[[Any, StoreError | None], None]
 _Tasks: TypeAlias = "queue.SimpleQueue[tuple[_Task, _Done] | None]"
@@ -53,24 +57,26 @@ class StoreKeeper:
 
     def __init__(self, open_store: Callable[[], Store]) -> None:
         self.contents: Callable[[], Iterable[Entry]] = tuple  # all that memory holds, for a store begun anew
-        self.unwritten: dict[Domain, Change] = {}  # what could not be written, to be tried again
+        self.looked: Callable[[], None] = lambda: None  # called when the store was found in its place
         self.moved_at = time.monotonic()  # the end of the last piece of work
         self.busy_since: float | None = None  # the beginning of the one under way
         self._failing: dict[str, str] = {}  # kind of work: why it fails
         self._damage, self._set_aside_at = "", float("-inf")
         self._reads: deque[tuple[Domain, asyncio.Future[Entry | None]]] = deque()
-        self._changes: dict[Domain, Change] = {}  # not yet tried
-        self._writing: dict[Domain, Change] = {}  # being tried
-        self._waiting: dict[Domain, list[asyncio.Future[None]]] = {}  # for what is in _changes
+        self._changes = Changes()
         self._load: _Load | None = None
-        self._write_retry, self._load_retry = _Retry(self._next), _Retry(self._next)
-        self._turns = deque([self._begin_reads, self._begin_write, self._begin_load])
-        self._idle: asyncio.Future[None] | None = None  # there: closing; done: nothing is left to do
+        self._all_read = False  # the load is over
+        self._write_retry, self._load_retry = Retry(self._next), Retry(self._next)
+        self._look_due = False
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._turns = deque([self._begin_reads, self._begin_write, self._begin_load, self._begin_look])
+        self._idle: asyncio.Event | None = None  # there: closing; set: nothing is left to do
         self._tasks: _Tasks = queue.SimpleQueue()
         opened: ThreadFuture[str] = ThreadFuture()
         threading.Thread(target=_run, args=(open_store, self._tasks, opened), name="store", daemon=True).start()
         if damage := opened.result():
             log.warning("store-damaged %s", KV(reason=damage))
+        self._salvaging = bool(damage)  # what the load gives is not all in the store
 
     @classmethod
     def open(cls, directory: Path) -> StoreKeeper:
@@ -85,15 +91,18 @@ class StoreKeeper:
         """Why the store is not healthy, in a sentence; else empty."""
         return next(iter(self._failing.values()), "")
 
+    @property
+    def unwritten(self) -> dict[Domain, Change]:
+        """What could not be written, and is tried again."""
+        return self._changes.unwritten
+
     # -- what callers ask for -------------------------------------------------
 
     def get(self, domain: Domain) -> asyncio.Future[Entry | None]:
         future: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
-        for changes in (self._changes, self._writing, self.unwritten):  # the newest first
-            if domain in changes:
-                future.set_result(changes[domain])
-                return future
-        if not self._refused(future):
+        if (change := self._changes.newest(domain)) is not None:
+            future.set_result(change[0])
+        elif not self._refused(future):
             self._reads.append((domain, future))
             self._next()
         return future
@@ -112,8 +121,10 @@ class StoreKeeper:
         What is put or deleted meanwhile is left out. A load that fails begins
         again after a while, so an entry may come twice.
         """
-        self._load = load = _Load(on_batch, {*self._changes, *self._writing, *self.unwritten})
+        self._load = load = _Load(on_batch, self._changes.domains())
+        self._look_due = True
         self._next()
+        self._plan_look()
         return load.future
 
     async def close(self, timeout: float) -> bool:
@@ -121,32 +132,31 @@ class StoreKeeper:
 
         Returns whether all is written. The thread of a stuck disk is left behind.
         """
-        loop = asyncio.get_running_loop()
-        self._idle, closed = loop.create_future(), loop.create_future()
+        self._idle, closed = asyncio.Event(), asyncio.Event()
         if self._load is not None:
             self._load.future.cancel()
             self._load = None
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+        self._look_due = False
         self._write_retry.over()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 self._next()
-                await self._idle
-                self._start("close", lambda store: store.close(), lambda *_: closed.set_result(None))
-                await closed
+                await self._idle.wait()
+                self._start("close", lambda store: store.close(), lambda *_: closed.set())
+                await closed.wait()
         self._tasks.put(None)
         self._write_retry.over()
         self._load_retry.over()
-        unwritten = len({*self.unwritten, *self._changes, *self._writing})
-        if unwritten:
+        if unwritten := len(self._changes):
             log.warning("store-incomplete %s", KV(unwritten=unwritten, reason=self.failure or "the disk is stuck"))
         return not unwritten
 
     def _change(self, domain: Domain, change: Change) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self._refused(future):
-            self.unwritten.pop(domain, None)
-            self._changes[domain] = change
-            self._waiting.setdefault(domain, []).append(future)
+            self._changes.add(domain, change, future)
             if self._load is not None:
                 self._load.left_out.add(domain)
             self._next()
@@ -164,11 +174,12 @@ class StoreKeeper:
         if self.busy_since is not None:
             return
         if self._damage and not self._write_retry.pending:
-            self._start("set-aside", lambda store: store.set_aside(), self._begun_anew)
+            salvaged = not self._all_read
+            self._start("renew", lambda store: store.renew(salvaged), self._begun_anew)
         elif not self._damage and any(self._take_turn() for _ in range(len(self._turns))):
             pass
-        elif self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        elif self._idle is not None:
+            self._idle.set()
 
     def _take_turn(self) -> bool:
         """Whether there was something to do for the kind of work whose turn it is."""
@@ -195,7 +206,7 @@ class StoreKeeper:
 
     def _judge(self, kind: str, error: StoreError | None) -> None:
         """Keep account of what fails; say so when that begins and when it ends."""
-        if isinstance(error, StoreDamagedError) and kind != "set-aside":
+        if isinstance(error, StoreDamagedError) and kind != "renew":
             self._damage = str(error)
             if time.monotonic() < self._set_aside_at + LAST_RETRY:
                 self._write_retry.wait()  # a disk that damages whatever is written must not be filled
@@ -220,34 +231,20 @@ class StoreKeeper:
         return bool(reads)
 
     def _begin_write(self) -> bool:
-        batch = dict(itertools.islice(self._changes.items(), _WRITES))
-        waiting = [future for domain in batch for future in self._waiting.pop(domain)]
-        for domain in batch:
-            del self._changes[domain]
-        if not self._write_retry.pending:
-            batch.update(itertools.islice(self.unwritten.items(), _WRITES))
+        batch, waiting = self._changes.begin(_WRITES, again=not self._write_retry.pending)
 
         def done(_: None, error: StoreError | None) -> None:
-            self._written(batch, error)
+            self._changes.end(error)
+            if error is None:
+                self._write_retry.over()
+            elif not isinstance(error, StoreDamagedError):
+                self._write_retry.wait()
             for future in waiting:
                 _settle(future, None, error)
 
         if batch:
-            self._writing = batch
             self._start("write", lambda store: _write(store, batch), done)
         return bool(batch)
-
-    def _written(self, batch: dict[Domain, Change], error: StoreError | None) -> None:
-        self._writing = {}
-        if error is not None:
-            self.unwritten.update((domain, batch[domain]) for domain in batch.keys() - self._changes.keys())
-            if not isinstance(error, StoreDamagedError):
-                self._write_retry.wait()
-            return
-        self._write_retry.over()
-        for domain, change in batch.items():
-            if domain in self.unwritten and self.unwritten[domain] is change:
-                del self.unwritten[domain]
 
     def _begin_load(self) -> bool:
         load = self._load
@@ -262,7 +259,10 @@ class StoreKeeper:
                 self._load_retry.wait()
             elif batch:
                 load.rows += len(batch)
-                load.on_batch([entry for entry in batch if entry.domain not in load.left_out])
+                batch = [entry for entry in batch if entry.domain not in load.left_out]
+                if self._salvaging:
+                    self._changes.refill(batch)
+                load.on_batch(batch)
             else:
                 self._loaded(load)
 
@@ -270,7 +270,7 @@ class StoreKeeper:
         return True
 
     def _loaded(self, load: _Load) -> None:
-        self._load = None
+        self._load, self._all_read, self._salvaging = None, True, False
         self._load_retry.over()
         log.info("store-loaded %s", KV(policies=load.rows, seconds=time.monotonic() - load.began_at))
         if load.skipped:
@@ -278,18 +278,41 @@ class StoreKeeper:
         _settle(load.future, None, None)
 
     def _begun_anew(self, aside: str, error: StoreError | None) -> None:
-        """Fill the new store from memory."""
+        """Fill the new store from memory, and where not all is in memory from the old one."""
         self._set_aside_at = time.monotonic()
         if error is not None:
             self._write_retry.wait()
             return
-        log.warning("store-damaged %s", KV(reason=self._damage, set_aside=aside))
+        moved = {"set_aside": aside} if aside else {}
+        log.warning("store-damaged %s", KV(reason=self._damage, **moved))
         self._damage = ""
         self._write_retry.over()
         self._load_retry.over()
-        for entry in self.contents():
-            if entry.domain not in self._changes:
-                self.unwritten.setdefault(entry.domain, entry)
+        self._changes.refill(self.contents())
+        if not self._all_read:
+            self._salvaging = True
+            if self._load is not None:
+                self._load.entries = None
+
+    def _plan_look(self) -> None:
+        if self._idle is None:
+            self._look_timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._want_look)
+
+    def _want_look(self) -> None:
+        self._look_due = True
+        self._plan_look()
+        self._next()
+
+    def _begin_look(self) -> bool:
+        due, self._look_due = self._look_due, False
+
+        def done(_: None, error: StoreError | None) -> None:
+            if error is None and self._idle is None:
+                self.looked()
+
+        if due:
+            self._start("look", lambda store: store.check(), done)
+        return due
 
 
 class _Load:
@@ -312,33 +335,6 @@ class _Load:
     def _skip(self, sentence: str) -> None:
         self.first_skipped = self.first_skipped or sentence
         self.skipped += 1
-
-
-class _Retry:
-    """A pause that doubles each time, until it is over."""
-
-    def __init__(self, again: Callable[[], None]) -> None:
-        self._again = again
-        self._timer: asyncio.TimerHandle | None = None
-        self._delay = FIRST_RETRY
-
-    @property
-    def pending(self) -> bool:
-        return self._timer is not None
-
-    def wait(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._delay, self._ring)
-            self._delay = min(2 * self._delay, LAST_RETRY)
-
-    def over(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._delay = None, FIRST_RETRY
-
-    def _ring(self) -> None:
-        self._timer = None
-        self._again()
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: StoreError | None) -> None:

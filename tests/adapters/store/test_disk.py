@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from postfix_mtasts.adapters.store.disk import DiskStore, TextDisk
+from postfix_mtasts.adapters.store.database import TextDisk
+from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.adapters.store.rows import StoreDamagedError, encode
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import Domain
@@ -293,25 +294,14 @@ def test_a_directory_that_cannot_be_used_is_named(
     directory.touch()
     with pytest.raises(StoreError, match=f"{directory}: not a directory"):
         DiskStore(directory)
-    with pytest.raises(StoreError, match=f"{directory}/below: Not a directory; .* user {os.geteuid()} can write"):
+    with pytest.raises(StoreError, match=f"{directory}/below: Not a directory; .* can write"):
         DiskStore(directory / "below")
-    (tmp_path / "other" / "lock").mkdir(parents=True)
-    with pytest.raises(StoreError, match="other: Is a directory"):
+    (tmp_path / "other" / "cache.db").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"other/cache\.db: not a regular file; remove it"):
         DiskStore(tmp_path / "other")
     monkeypatch.setenv("HOME", "/elsewhere")
     with pytest.raises(StoreError, match="choose a path without"):
         DiskStore(tmp_path / "$HOME")
-
-
-def test_a_directory_that_cannot_be_written_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a file system that is mounted read-only."""
-
-    def refuse(*args: object) -> int:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(StoreError, match=f"{directory}: Read-only file system; the store needs"):
-        DiskStore(directory)
 
 
 def test_one_holder_at_a_time(store: DiskStore, directory: Path) -> None:
@@ -392,12 +382,14 @@ def test_a_damaged_store_is_set_aside_at_the_opening(directory: Path, harm: Any)
         store.put([entry(f"d{number}.example") for number in range(500)])
     harm(directory / "cache.db")
     bytes_before = (directory / "cache.db").read_bytes()
+    readable = 400 if harm is cut else 0
     with closing(DiskStore(directory)) as store:
         (aside,) = directory.glob("cache.db.damaged-[0-9]*Z")
         assert store.damage.startswith(f"{directory}/cache.db: ")
         assert store.damage.endswith(f"; set aside as {aside}")
         assert aside.read_bytes() == bytes_before
-        assert loaded(store) == []
+        assert store.count() == 0
+        assert readable <= len(loaded(store)) <= readable + 50, "what can be read of it comes with the load"
         store.put([entry()])
     with closing(DiskStore(directory)) as store:
         assert (store.damage, loaded(store)) == ("", [entry()])
@@ -427,11 +419,11 @@ def test_damage_found_while_running_is_told_apart(directory: Path, call: str) ->
         }
         with pytest.raises(StoreDamagedError, match=r"cache\.db: .*(malformed|not a database)"):
             calls[call]()
-        aside = store.set_aside()
+        aside = store.renew(salvaged=False)
         assert Path(aside).exists()
         store.put([entry()])
         assert loaded(store) == [entry()]
-        assert Path(store.set_aside()) != Path(aside)
+        assert Path(store.renew(salvaged=False)) != Path(aside)
 
 
 def test_a_database_removed_under_us_is_damage(store: DiskStore, directory: Path) -> None:
@@ -440,9 +432,10 @@ def test_a_database_removed_under_us_is_damage(store: DiskStore, directory: Path
     for path in directory.iterdir():
         path.unlink()
     directory.rmdir()
-    with pytest.raises(StoreDamagedError, match="removed or replaced"):
-        store.put([entry("example.net")])
-    store.set_aside()
+    for call in (store.check, lambda: store.put([entry("example.net")])):
+        with pytest.raises(StoreDamagedError, match="removed or replaced"):
+            call()
+    store.renew(salvaged=False)
     store.put([entry("example.net")])
     assert loaded(store) == [entry("example.net")]
     assert directory.stat().st_mode & 0o7777 == 0o700
@@ -483,7 +476,7 @@ def test_a_database_locked_by_a_shell_is_no_damage(
     directory: Path, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody's sqlite3 shell holds a transaction open."""
-    monkeypatch.setattr("postfix_mtasts.adapters.store.disk._BUSY_TIMEOUT", 0.0)
+    monkeypatch.setattr("postfix_mtasts.adapters.store.database.BUSY_TIMEOUT", 0.0)
     with (
         closing(DiskStore(directory)) as store,
         closing(sqlite3.connect(directory / "cache.db", isolation_level=None)) as shell,

@@ -19,8 +19,9 @@ from tests.support.fakes.entries import NOW, entry
 
 
 def row(**changes: Any) -> str:
-    """A good row, with *changes*; a value of ... takes the key away."""
+    """A good row without a sum, with *changes*; a value of ... takes the key away."""
     good = json.loads(encode(entry()))
+    del good["sum"]
     return json.dumps({key: value for key, value in (good | changes).items() if value is not ...})
 
 
@@ -32,7 +33,32 @@ def test_a_row_is_json_of_version_1() -> None:
         "fetched": NOW,
         "used": NOW,
         "policy": "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 604800",
+        "sum": "2bfe1ac1",
     }
+
+
+def test_a_row_without_a_sum_is_of_an_older_program() -> None:
+    """And is read."""
+    assert decode("example.com", row()) == entry()
+
+
+@pytest.mark.parametrize(
+    ("title", "key", "old", "new"),
+    [
+        ("another host name", "example.com", "mx.example.com", "mz.example.com"),
+        ("another mode", "example.com", "mode: enforce", "mode: testing"),
+        ("another time", "example.com", "1700000000.0", "1700000001.0"),
+        ("another sum", "example.com", "2bfe1ac1", "2bfe1ac0"),
+        ("no sum", "example.com", '"sum"', '"sul"'),
+        ("another domain", "exbmple.com", "", ""),
+    ],
+)
+def test_a_flipped_bit_does_not_make_another_policy(title: str, key: str, old: str, new: str) -> None:
+    """A wrong host name would hold mail up, a wrong mode would let it go unprotected."""
+    written = encode(entry(used_at=NOW))
+    assert old in written
+    with pytest.raises(InputError, match="is not what was written"):
+        decode(key, written.replace(old, new, 1))
 
 
 @pytest.mark.parametrize("mode", ["enforce", "testing", "none"])

@@ -17,7 +17,7 @@ from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.adapters.store.rows import StoreDamagedError
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.daemon.policies import store_thread as storekeeper
+from postfix_mtasts.daemon.policies import store_retry
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
 from postfix_mtasts.errors import StoreBusyError, StoreError
 from tests.support.fakes.entries import entry
@@ -67,8 +67,11 @@ class MemoryStore:
     def count(self) -> int:
         return len(self.rows)
 
-    def set_aside(self) -> str:
-        self.calls.append("set-aside")
+    def check(self) -> None:
+        """Nobody removes it."""
+
+    def renew(self, salvaged: bool) -> str:
+        self.calls.append("renew")
         self.rows = {}
         return "/store/cache.db.damaged"
 
@@ -98,12 +101,12 @@ async def until(met: Callable[[], object]) -> None:
 @pytest.fixture
 def no_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """No timer of a retry rings during the test."""
-    monkeypatch.setattr(storekeeper, "FIRST_RETRY", 3600.0)
+    monkeypatch.setattr(store_retry, "FIRST_RETRY", 3600.0)
 
 
 @pytest.fixture
 def instant_retry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storekeeper, "FIRST_RETRY", 0.0)
+    monkeypatch.setattr(store_retry, "FIRST_RETRY", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -547,7 +550,7 @@ def test_a_disk_that_damages_whatever_is_written_is_not_filled(no_retry: None) -
         keeper.put(entry())
         await until(lambda: len([call for call in store.calls if call.startswith("put")]) == 2)
         await until(lambda: keeper.busy_since is None)
-        assert store.calls.count("set-aside") == 1
+        assert store.calls.count("renew") == 1
         assert keeper.unwritten == {EXAMPLE: entry()}
         store.fault = None
         assert await keeper.close(60)  # the last chance: it is set aside, and written, now
