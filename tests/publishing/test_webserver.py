@@ -293,7 +293,7 @@ def test_port_80_answers_challenges_and_nothing_else() -> None:
     address = world.start(ChallengeHost(challenges).handle, 10, None)
     well_known = "/.well-known/acme-challenge/"
     assert fetch(HOST, None, address, path=well_known + "abc")[:2] == (200, b"abc.thumbprint")
-    for path in ("/", well_known, well_known + "abd", "/abc", POLICY_PATH):
+    for path in ("/", well_known, well_known + "abcd", "/abc", POLICY_PATH):
         assert fetch(HOST, None, address, path=path)[0] == 404
     assert fetch(HOST, None, address, path=well_known + "abc", method="POST", body=b"x")[0] == 405
     world.close()
