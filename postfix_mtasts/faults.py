@@ -79,6 +79,7 @@ class Fault(StrEnum):
     TLS_NAME_REFUSED = "tls-name-refused"
     TLS_BROKE_OFF = "tls-broke-off"
     TLS_LATE = "tls-late"
+    TLS_TOO_LONG = "tls-too-long"
     TLS_OTHER = "tls-other"
     CERTIFICATE_EXPIRED = "certificate-expired"
     CERTIFICATE_NOT_YET = "certificate-not-yet"
@@ -99,6 +100,7 @@ class Fault(StrEnum):
     HTTP_LATE = "http-late"
     HTTP_BODY_ENDS = "http-body-ends"
     HTTP_ENCODING = "http-encoding"
+    HTTP_TRANSFER = "http-transfer"
     HTTP_NOT_AS_ENCODED = "http-not-as-encoded"
     HTTP_CLOSED = "http-closed"
     HTTP_BROKE_OFF = "http-broke-off"
@@ -198,6 +200,7 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.TLS_NAME_REFUSED: "the TLS handshake failed: the host refuses the name",
     Fault.TLS_BROKE_OFF: "the TLS handshake failed: the connection broke off",
     Fault.TLS_LATE: "the TLS handshake was not done within {value} s",
+    Fault.TLS_TOO_LONG: "the TLS handshake is longer than {value} bytes",
     Fault.TLS_OTHER: "the TLS handshake failed: {value}",
     Fault.CERTIFICATE_EXPIRED: "the certificate, or one above it, has expired",
     Fault.CERTIFICATE_NOT_YET: "the certificate, or one above it, is not yet valid",
@@ -217,6 +220,7 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.HTTP_LATE: "the answer was not complete within {value} s",
     Fault.HTTP_BODY_ENDS: "the body ends early, or its chunks are broken",
     Fault.HTTP_ENCODING: "Content-Encoding {value!r}, which was not asked for",
+    Fault.HTTP_TRANSFER: "Transfer-Encoding {value!r}, which was not asked for",
     Fault.HTTP_NOT_AS_ENCODED: "the body is not what its Content-Encoding says",
     Fault.HTTP_CLOSED: "the connection was closed before an answer came",
     Fault.HTTP_BROKE_OFF: "the connection broke off",

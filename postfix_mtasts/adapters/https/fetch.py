@@ -1,12 +1,14 @@
 """HTTPS to policy hosts: one GET, and the body of an answer that may be believed.
 
 Rule 1: connecting, handshake, request, header and body share one deadline
-        (tls.py sees to it on the socket, below requests and urllib3).
+        (transfer.py sees to it on the socket, below TLS, requests and urllib3).
 Rule 2: BODY_LIMIT bytes are kept at most, counted after decoding; what a
         host packs into gzip is unpacked no further than that.
 Rule 3: a body is whole, or there is none: one that ends with the connection
         needs TLS's own end mark.
 Rule 4: whatever a host does becomes a FetchError with one sentence.
+Rule 5: what a host says twice in the same words it has said once. A policy is
+        protection: it is refused for what could be misread, not for its looks.
 
 requests is used without a Session on purpose: redirects (whose bodies it
 decodes without limit), cookies, .netrc and proxies from the environment are
@@ -22,7 +24,16 @@ import ssl
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from http.client import BadStatusLine, HTTPException, IncompleteRead, LineTooLong, RemoteDisconnected, UnknownProtocol
+from http.client import (
+    BadStatusLine,
+    HTTPException,
+    HTTPResponse,
+    IncompleteRead,
+    LineTooLong,
+    RemoteDisconnected,
+    UnknownProtocol,
+    parse_headers,
+)
 from typing import Any
 
 import requests
@@ -34,7 +45,8 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from ... import __version__
 from ...core.outcome import Note, Stage, no_note
 from ...faults import Fault
-from .tls import Fetch, Transfer, make_context, open_tls
+from .tls import make_context, open_tls
+from .transfer import Fetch, Transfer
 
 __all__ = ["BODY_LIMIT", "HttpsPolicyHosts", "Transfer"]
 
@@ -50,6 +62,7 @@ _HEADERS = {
     "Accept-Encoding": "identity",  # a policy is too small to gain; some hosts send gzip all the same
     "Connection": "close",
 }
+_SWITCHING_PROTOCOLS = 101  # an answer, to a question that was not asked
 _PATH = "/.well-known/mta-sts.txt"
 _REQUEST = requests.Request("GET", f"https://policy-host{_PATH}", headers=_HEADERS).prepare()
 _DECODERS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # wbits
@@ -104,8 +117,23 @@ class HttpsPolicyHosts:
             own.release()
 
 
+class _Answer(HTTPResponse):
+    """An answer that may come after any number of interim ones (RFC 9110 section 15.2); http.client knows 100 only."""
+
+    fp: Any
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == _SWITCHING_PROTOCOLS:
+                return version, status, reason
+            parse_headers(self.fp)
+
+
 class _Connection(HTTPSConnection):
     """A connection of which addresses and TLS are ours; urllib3 only speaks HTTP over it."""
+
+    response_class = _Answer
 
     def __init__(
         self, *args: Any, fetch: Fetch, addresses: Sequence[str], context: ssl.SSLContext, **kwargs: Any
@@ -154,18 +182,26 @@ def _read_answer(fetch: Fetch, response: requests.Response) -> bytes:
         raise fetch.failure(Fault.HTTP_REDIRECT, f"{status} points to {target!r}")
     if status != 200:
         raise fetch.failure(Fault.HTTP_STATUS, str(status))
-    content_type = response.headers.get("Content-Type")
-    if content_type is None:
+    lines = response.raw.headers.getlist("Content-Type")
+    if not lines:
         raise fetch.failure(Fault.HTTP_NO_TYPE)
-    if content_type.partition(";")[0].strip().lower() != "text/plain":
-        raise fetch.failure(Fault.HTTP_TYPE, content_type[:_SHOWN])
+    if {kind for line in lines for kind in _members(line.partition(";")[0])} != {"text/plain"}:
+        raise fetch.failure(Fault.HTTP_TYPE, ", ".join(lines)[:_SHOWN])
     body = _read_body(fetch, response)
     fetch.note(Stage.HTTP, f"{status} text/plain, {len(body)} bytes")
     return body
 
 
+def _members(value: str) -> list[str]:
+    """The words of a list in a header."""
+    return [word for part in value.split(",") if (word := part.strip().lower())]
+
+
 def _read_body(fetch: Fetch, response: requests.Response) -> bytes:
-    decoder = _make_decoder(fetch, response.headers.get("Content-Encoding", "").strip().lower())
+    framing = {line.strip().lower() for line in response.raw.headers.getlist("Transfer-Encoding")}
+    if len(framing) > 1 or not framing <= {"chunked", "identity"}:  # http.client goes by the first line only
+        raise fetch.failure(Fault.HTTP_TRANSFER, response.headers["Transfer-Encoding"][:_SHOWN])
+    decoder = _make_decoder(fetch, response.headers.get("Content-Encoding", ""))
     body = b""
     while piece := response.raw.read(_PIECE, decode_content=False):
         body += decoder.decompress(piece, BODY_LIMIT + 1 - len(body)) if decoder else piece
@@ -178,12 +214,13 @@ def _read_body(fetch: Fetch, response: requests.Response) -> bytes:
     return body
 
 
-def _make_decoder(fetch: Fetch, coding: str) -> zlib._Decompress | None:
-    if coding in ("", "identity"):
+def _make_decoder(fetch: Fetch, said: str) -> zlib._Decompress | None:
+    codings = [word for word in _members(said) if word != "identity"]
+    if not codings:
         return None
-    if coding not in _DECODERS:
-        raise fetch.failure(Fault.HTTP_ENCODING, coding[:_SHOWN])
-    return zlib.decompressobj(_DECODERS[coding])
+    if len(codings) > 1 or codings[0] not in _DECODERS:
+        raise fetch.failure(Fault.HTTP_ENCODING, said[:_SHOWN])
+    return zlib.decompressobj(_DECODERS[codings[0]])
 
 
 def _fault(error: BaseException) -> Fault:

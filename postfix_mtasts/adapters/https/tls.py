@@ -1,12 +1,10 @@
-"""TLS to a policy host: connected, verified, and with every step under the fetch's deadline.
+"""TLS to a policy host: which address is connected to, and which certificate is believed.
 
 What is asked and answered over it is fetch.py's.
 
-Rule 1: what was judged is what is connected to: no name is resolved here.
-        SNI and the certificate's names go by the policy host's name.
-Rule 2: a step on the socket gets the time that is left of the fetch, and
-        another thread can end it at once.
-Rule 3: RECEIVED_LIMIT bytes are read at most, however small they come.
+What was judged is what is connected to: no name is resolved here. SNI and the
+certificate's names go by the policy host's name. Time and number of bytes are
+bounded by transfer.py.
 
 Source: RFC 8461 section 3.3; result types from RFC 8460 section 4.3.2.2;
 certificate names by RFC 6125 (DNS-ID).
@@ -19,27 +17,17 @@ import os
 import select
 import socket
 import ssl
-import threading
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any
 
-from ...core.outcome import Note, Stage, no_note
+from ...core.outcome import Stage, no_note
 from ...errors import ConfigError, FetchError
 from ...faults import Fault
+from .stream import Stream
+from .transfer import Fetch
 
 CONNECT_LIMIT = 5.0  # seconds to connect to one address
-RECEIVED_LIMIT = 1 << 20  # bytes of one answer: header, chunk sizes and all
 _SHOWN = 100  # characters of a certificate's text
-
-_T = TypeVar("_T")
-
-_LATE = {
-    Stage.ADDRESS: Fault.CONNECT_LATE,
-    Stage.TLS: Fault.TLS_LATE,
-    Stage.HTTP: Fault.HTTP_LATE,
-}
 
 _CERTIFICATE_FAULTS = {  # X509_V_ERR_* in OpenSSL's x509_vfy.h
     2: Fault.CERTIFICATE_ISSUER,
@@ -65,127 +53,12 @@ _TLS_FAULTS = {  # OpenSSL's reasons, by what brings them about
 }
 
 
-class Transfer:
-    """A fetch under way that any thread may give up; serves one fetch."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self.reason: str | None = None  # why it was given up, once it was
-
-    def abort(self, reason: str) -> None:
-        """End it at once, in whatever phase: get() raises FetchError with *reason*."""
-        with self._lock:
-            self.reason = self.reason or reason
-            self._shut_down()
-
-    def watch(self, sock: socket.socket) -> None:
-        """Let abort() end what *sock* does from now on.
-
-        A descriptor of our own is kept: http.client closes *sock* when it
-        likes, and its number may then be another fetch's. It is a plain
-        socket, because SSLSocket.shutdown() would go on in plain text.
-        """
-        self.release()
-        with self._lock:
-            self._socket = sock.dup()
-
-    def release(self) -> None:
-        """Forget the socket."""
-        with self._lock:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
-
-    def _shut_down(self) -> None:
-        if self._socket is not None:
-            with suppress(OSError):  # never connected, or closed by the other side
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-
-class Fetch:
-    """How far a fetch has come, and how much time is left to it."""
-
-    def __init__(self, host: str, timeout: float, note: Note, transfer: Transfer) -> None:
-        self.host, self.note, self.transfer = host, note, transfer
-        self.stage = Stage.ADDRESS
-        self._timeout, self._deadline = timeout, time.monotonic() + timeout  # seconds
-        self._received = 0  # bytes
-
-    def failure(self, fault: Fault, value: str = "") -> FetchError:
-        return FetchError(self.stage, fault, self.host, value)
-
-    def check(self) -> None:
-        """Raises: FetchError if the fetch was given up."""
-        if self.transfer.reason is not None:
-            raise self.failure(Fault.GIVEN_UP, self.transfer.reason)
-
-    def remaining(self) -> float:
-        """Seconds; 0 or less once the deadline has passed."""
-        return self._deadline - time.monotonic()
-
-    def step(self, sock: socket.socket, work: Callable[..., _T], *args: Any) -> _T:
-        """Have *sock* do its *work* in the time that is left. Raises: FetchError, OSError."""
-        self.check()
-        left = self.remaining()
-        if left <= 0:
-            raise self._late()
-        sock.settimeout(left)
-        try:
-            done = work(*args)
-        except OSError as error:
-            self.check()
-            if isinstance(error, TimeoutError):
-                raise self._late() from None
-            raise
-        self.check()  # an aborted read looks like the end of the stream
-        return done
-
-    def count(self, received: int) -> None:
-        self._received += received
-        if self._received > RECEIVED_LIMIT:
-            raise self.failure(Fault.HTTP_ANSWER_TOO_LONG, f"{RECEIVED_LIMIT:,}")
-
-    def _late(self) -> FetchError:
-        return self.failure(_LATE[self.stage], f"{self._timeout:g}")
-
-
-class _Socket(ssl.SSLSocket):
-    """TLS of which no step outlives the fetch.
-
-    http.client and urllib3 know timeouts for a single read only; all that
-    they do on the socket comes through these three.
-    """
-
-    fetch: Fetch
-
-    def do_handshake(self, block: bool = False) -> None:
-        self.fetch.step(self, super().do_handshake)
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        return self._transfer(super().send, data, flags)
-
-    def read(self, size: int = 1024, buffer: Any = None) -> Any:
-        """The bytes, or with a *buffer* their number."""
-        got: Any = self._transfer(super().read, size, buffer)
-        self.fetch.count(got if isinstance(got, int) else len(got))
-        return got
-
-    def _transfer(self, work: Callable[..., _T], *args: Any) -> _T:
-        """Raises: FetchError only, which passes through http.client, urllib3 and requests as it is."""
-        try:
-            return self.fetch.step(self, work, *args)
-        except OSError as error:
-            raise self.fetch.failure(*_broken(error)) from error
-
-
 def make_context(ca_file: str | None) -> ssl.SSLContext:
     """What TLS has to be; said in full, because Python's defaults differ from version to version.
 
     *ca_file* holds the trusted certificates (PEM); None means the system's. Raises: ConfigError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.sslsocket_class = _Socket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.check_hostname = True
@@ -208,19 +81,19 @@ def make_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSLContext) -> Stream:
     """TLS, verified, to the first of *addresses* that takes a connection. Raises: FetchError."""
     plain = _connect(fetch, addresses, port)
     fetch.stage = Stage.TLS
     try:
-        sock = _handshake(fetch, plain, context)
+        stream = _handshake(fetch, plain, context)
     except ssl.SSLCertVerificationError as error:
         fault = _CERTIFICATE_FAULTS.get(error.verify_code, Fault.CERTIFICATE_OTHER)
         raise fetch.failure(fault, error.verify_message) from error
     except OSError as error:
         raise fetch.failure(_tls_fault(error), _words(error)) from error
     fetch.stage = Stage.HTTP
-    return sock
+    return stream
 
 
 def _connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
@@ -247,20 +120,16 @@ def _connect_to(fetch: Fetch, address: str, port: int, limit: float) -> socket.s
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV  # never a name
     family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=numeric)[0]
     sock = socket.socket(family, kind, protocol)
-    try:
-        fetch.transfer.watch(sock)
-        sock.setblocking(False)
-        code = sock.connect_ex(place)
-        fetch.check()  # from here on abort() finds a connection to shut down
-        if code == errno.EINPROGRESS:
-            code = _await_connection(sock, limit)
-            fetch.check()
-        if code:
-            raise OSError(code, os.strerror(code))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the request must not wait for an ACK
-    except BaseException:
-        sock.close()
-        raise
+    fetch.transfer.watch(sock)
+    sock.setblocking(False)
+    code = sock.connect_ex(place)
+    fetch.check()  # from here on abort() finds a connection to shut down
+    if code == errno.EINPROGRESS:
+        code = _await_connection(sock, limit)
+        fetch.check()
+    if code:
+        raise OSError(code, os.strerror(code))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the request must not wait for an ACK
     return sock
 
 
@@ -281,23 +150,18 @@ def _connect_words(error: OSError, limit: float) -> str:
     return _words(error)
 
 
-def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> _Socket:
-    """TLS over *plain*, which is taken over. Raises: FetchError, OSError, ValueError."""
-    with plain:  # empty once it is wrapped
-        name = fetch.host.encode("idna").decode()  # at a name that it cannot encode, wrap_socket loses the socket
-        wrapped = context.wrap_socket(
-            plain, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
-    sock = cast(_Socket, wrapped)
-    try:
-        sock.fetch = fetch
-        sock.do_handshake()
-        if fetch.note is not no_note:  # reading a certificate takes longer than the request
-            fetch.note(Stage.TLS, f"{sock.version()}, {_describe(sock.getpeercert() or {})}")
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> Stream:
+    """Raises: FetchError, OSError, ValueError."""
+    name = fetch.host.encode("idna").decode()
+
+    def broken(error: OSError) -> FetchError:
+        return fetch.failure(*_broken(error))
+
+    stream = Stream(fetch, plain, context, name, broken)
+    stream.shake_hands()
+    if fetch.note is not no_note:  # reading a certificate takes longer than the request
+        fetch.note(Stage.TLS, f"{stream.tls.version()}, {_describe(stream.tls.getpeercert() or {})}")
+    return stream
 
 
 def _words(error: OSError) -> str:

@@ -92,12 +92,21 @@ class PolicyHost(Seen):
             self._script(sock, self)
 
 
-def tls(certificate: bytes, reply: Reply, *, newest: ssl.TLSVersion | None = None, ragged: bool = False) -> Script:
+def tls(
+    certificate: bytes,
+    reply: Reply,
+    *,
+    newest: ssl.TLSVersion | None = None,
+    ragged: bool = False,
+    tickets: int | None = None,
+) -> Script:
     """Shake hands with *certificate* (PEM: key, certificate, chain), read a request, run *reply*, end TLS properly.
 
-    *ragged*: end without TLS's end mark. *newest*: speak no TLS version above it.
+    *ragged*: end without TLS's end mark. *newest*: speak no TLS version above it. *tickets*: send so many.
     """
     context = server_context(certificate, newest)
+    if tickets is not None:
+        context.num_tickets = tickets
 
     def run(sock: socket.socket, seen: Seen) -> None:
         def note_name(tls_sock: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
