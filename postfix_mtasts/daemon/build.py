@@ -111,7 +111,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
     current.changed(lambda new: new, keeper.configure)
     current.changed(lambda new: new, reporter.configure)
 
-    control, health = ControlServer(directory, operations), Health(refresher, store)
+    control, health = ControlServer(directory, operations), Health(refresher, store, silence)
     return Parts(
         clock,
         current,

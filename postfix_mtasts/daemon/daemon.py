@@ -206,6 +206,7 @@ class Daemon:
             cold_seconds=self.parts.counts.cold_seconds,
             fetches=dict(self.parts.counts.fetches),
             dns_queries=dict(self.parts.counts.dns_queries),
+            dns_up=self.parts.silence.up,
             reports=dict(self.parts.counts.reports),
             policies=policies,
             negatives=len(self.parts.keeper.negatives),

@@ -1,13 +1,14 @@
-"""Whether the daemon moves: the loop, the refresher, the store.
+"""Whether the daemon is well: the loop, the refresher, the store, and whether any resolver answers.
 
-The watchdog looks at the loop and the refresher alone: a stuck disk must not
-end a daemon that still answers. /healthz looks at all three.
+The watchdog looks at the loop and the refresher alone: a stuck disk, or DNS,
+must not end a daemon that still answers. /healthz and `status` look at all four.
 """
 
 from __future__ import annotations
 
 import time
 
+from ...core.silence import Silence
 from ..policies.refresher import Refresher
 from ..policies.store_thread import StoreKeeper
 
@@ -15,8 +16,8 @@ PATIENCE = 10.0  # seconds without a sign of life
 
 
 class Health:
-    def __init__(self, refresher: Refresher, store: StoreKeeper) -> None:
-        self._refresher, self._store = refresher, store
+    def __init__(self, refresher: Refresher, store: StoreKeeper, silence: Silence) -> None:
+        self._refresher, self._store, self._silence = refresher, store, silence
 
     def refresher_fault(self) -> str:
         """Why the refresher is not well, in a sentence; else empty."""
@@ -31,4 +32,6 @@ class Health:
         busy = self._store.busy_since
         if busy is not None and (still := time.monotonic() - busy) > PATIENCE:
             found.append(f"the store has not moved for {still:.0f} s")
+        if not self._silence.up:
+            found.append(f"no DNS server has answered for {self._silence.seconds:.0f} s")
         return [fault for fault in found if fault]

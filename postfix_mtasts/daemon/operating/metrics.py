@@ -33,6 +33,7 @@ class Snapshot:
     cold_seconds: float
     fetches: Mapping[str, int]  # by result
     dns_queries: Mapping[tuple[str, str], int]  # by type and result
+    dns_up: bool  # whether any resolver answers
     reports: Mapping[str, int]  # sent or unsent
     policies: Survey
     negatives: int
@@ -60,6 +61,7 @@ class Collector:
         results = {(result,): number for result, number in now.fetches.items()}
         yield _counter("mtasts_fetches", "Policy fetches, by result.", ["result"], results)
         yield _counter("mtasts_dns_queries", "Names asked of DNS.", ["type", "result"], now.dns_queries)
+        yield _gauge("mtasts_dns_up", "Whether any resolver answers.", [], {(): now.dns_up})
         reports = {(result,): number for result, number in now.reports.items()}
         yield _counter("mtasts_reports", "Failed fetches told to a TLSRPT collector.", ["result"], reports)
         yield _gauge("mtasts_refresh_due", "Policies that are due for the refresher.", [], {(): now.refresh_due})

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from postfix_mtasts.core.silence import Silence
 from postfix_mtasts.daemon.operating.health import PATIENCE, Health
 from postfix_mtasts.daemon.policies.refresher import Refresher
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
@@ -42,6 +43,20 @@ def test_faults(title: str, still: float, store: FakeStore, faults: list[str], m
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     if store.busy_since is not None:
         store.busy_since = 1000.0 - store.busy_since
-    health = Health(cast(Refresher, FakeRefresher(1000.0 - still)), cast(StoreKeeper, store))
+    health = Health(cast(Refresher, FakeRefresher(1000.0 - still)), cast(StoreKeeper, store), Silence())
     assert health.faults() == faults
     assert bool(health.refresher_fault()) is (title == "the refresher stands still")
+
+
+def test_resolvers_that_do_not_answer_are_a_fault_and_no_reason_to_end() -> None:
+    """Policies that are held still serve; the watchdog looks elsewhere."""
+    silence = Silence()
+    health = Health(cast(Refresher, FakeRefresher(time.monotonic())), cast(StoreKeeper, FakeStore()), silence)
+    for now in (0.0, 59.0):
+        silence.note("timeout", now)
+    assert health.faults() == []
+    silence.note("unreachable", 75.0)
+    assert health.faults() == ["no DNS server has answered for 75 s"]
+    assert health.refresher_fault() == ""
+    silence.note("servfail", 76.0)
+    assert health.faults() == []
