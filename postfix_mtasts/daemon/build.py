@@ -112,6 +112,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
     current.changed(lambda new: new, reporter.configure)
 
     control, health = ControlServer(directory, operations), Health(refresher, store, silence)
+    store.looked = control.look
     return Parts(
         clock,
         current,

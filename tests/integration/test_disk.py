@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import urllib.error
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.operating.test_http import DIRECT
+from tests.integration.test_cache import cache
 from tests.support.servers.daemon import Daemon, refused
 from tests.support.servers.internet import Internet, Site, policy
 
@@ -138,6 +140,25 @@ def test_a_store_damaged_while_it_is_in_use(internet: Internet, tmp_path: Path) 
     with daemon:
         assert [daemon.ask("postfix", name) for name in names] == [ENFORCED] * 2
     assert [internet.gets(name) for name in names] == [1, 1]
+
+
+def test_a_directory_removed_while_it_is_in_use(internet: Internet, tmp_path: Path) -> None:
+    """Commands reach the daemon again, no second one can start, and no policy is lost."""
+    internet.publish("removed.disk.test", GOOD)
+    daemon = Daemon(tmp_path / "daemon", internet.config())
+    store = tmp_path / "daemon" / "store"
+    with daemon:
+        assert daemon.ask("postfix", "removed.disk.test") == ENFORCED
+        shutil.rmtree(store)
+        daemon.wait_for("control-restarted")
+        assert cache(daemon, "show", "removed.disk.test").returncode == 0
+        second = internet.config(cache={"directory": str(store)}, listen=["inet:127.0.0.1:9490"])
+        code, said = refused(tmp_path / "second", second)
+        assert (code, f"in use by process {daemon.pid}" in said) == (69, True)
+        daemon.kill()
+    with daemon:
+        assert daemon.ask("postfix", "removed.disk.test") == ENFORCED
+    assert internet.gets("removed.disk.test") == 1
 
 
 def test_a_directory_that_cannot_be_written_is_refused(internet: Internet, tmp_path: Path, small_disk: Path) -> None:

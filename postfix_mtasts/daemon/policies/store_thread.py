@@ -57,7 +57,7 @@ class StoreKeeper:
 
     def __init__(self, open_store: Callable[[], Store]) -> None:
         self.contents: Callable[[], Iterable[Entry]] = tuple  # all that memory holds, for a store begun anew
-        self.looked: Callable[[], None] = lambda: None  # called when the store was found in its place
+        self.looked: Callable[[], None] = lambda: None  # called each second that the store is found in its place
         self.moved_at = time.monotonic()  # the end of the last piece of work
         self.busy_since: float | None = None  # the beginning of the one under way
         self._failing: dict[str, str] = {}  # kind of work: why it fails

@@ -443,6 +443,31 @@ def test_a_database_removed_under_us_is_damage(store: DiskStore, directory: Path
         DiskStore(directory)
 
 
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_of_two_daemons_none_sets_the_store_of_the_other_aside(store: DiskStore, directory: Path, how: str) -> None:
+    """The lock is taken before anything is renamed: the first one is told who has the place now."""
+    store.put([entry()])
+    directory.rename(directory.with_name("old"))
+    with closing(DiskStore(directory)) as second:
+        second.put([entry("second.example")])
+        for _ in range(2):
+            with pytest.raises(StoreDamagedError, match="removed or replaced"):
+                store.check()
+            with pytest.raises(StoreBusyError, match=f"in use by process {os.getpid()}"):
+                store.renew(salvaged=False)
+        second.check()
+        assert loaded(second) == [entry("second.example")]
+    if how == "removed":
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()
+    assert store.renew(salvaged=False) == ""
+    store.put([entry()])
+    assert entry() in loaded(store)
+    assert (entry("second.example") in loaded(store)) is (how == "replaced"), "what is there is kept"
+    assert not list(directory.glob("*damaged*"))
+
+
 # -- a disk that fails --------------------------------------------------------------
 
 

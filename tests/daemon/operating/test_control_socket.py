@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import shutil
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ import pytest
 
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import ResultType, Stage
-from postfix_mtasts.daemon.operating.control_socket import ControlServer
+from postfix_mtasts.daemon.operating import control_socket
+from postfix_mtasts.daemon.operating.control_socket import CLIENTS, ControlServer
 from postfix_mtasts.daemon.operating.operations import Operations
 from postfix_mtasts.daemon.operating.status import Running
 from postfix_mtasts.errors import InputError
@@ -227,3 +231,103 @@ def test_a_bad_request_is_told_so_and_the_next_is_answered(line: bytes, tmp_path
         server.close()
 
     asyncio.run(test())
+
+
+Serve = Callable[[ControlServer, Path], Coroutine[Any, Any, None]]
+
+
+def serving(tmp_path: Path, then: Serve) -> None:
+    """Run a control socket, and *then*."""
+
+    async def test() -> None:
+        world = World()
+        server = ControlServer(tmp_path, Operations(world.keeper, world.counts))
+        await server.start()
+        try:
+            async with asyncio.timeout(60):
+                await then(server, tmp_path / "control")
+        finally:
+            server.close()
+
+    asyncio.run(test())
+
+
+async def stats(path: Path) -> bool:
+    """Whether the daemon answers on *path*."""
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"do": "stats"}\n')
+    answered = (await reader.read(1)) == b"{"
+    writer.close()
+    return answered
+
+
+def test_idle_connections_do_not_shut_a_command_out(tmp_path: Path) -> None:
+    """The one idle longest gives way; commands come and go within milliseconds."""
+
+    async def then(server: ControlServer, path: Path) -> None:
+        idle = [await asyncio.open_unix_connection(str(path)) for _ in range(CLIENTS)]
+        assert await stats(path)
+        assert await idle[0][0].read() == b"", "the oldest was closed"
+        assert await stats(path)
+        idle[-1][1].write(b'{"do": "stats"}\n')
+        assert (await idle[-1][0].readline()).startswith(b"{"), "the newest was not"
+        for _, writer in idle:
+            writer.close()
+
+    serving(tmp_path, then)
+
+
+def test_a_removed_socket_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where its whole directory was removed, once the store is back in its place."""
+    caplog.set_level(logging.INFO, "postfix_mtasts")
+
+    async def then(server: ControlServer, path: Path) -> None:
+        server.look()
+        assert "control-restarted" not in caplog.text
+        path.unlink()
+        server.look()
+        while not path.exists():
+            await asyncio.sleep(0)
+        assert await stats(path)
+        shutil.rmtree(path.parent)
+        server.look()
+        while "control-unavailable" not in caplog.text:
+            await asyncio.sleep(0)
+        path.parent.mkdir()
+        while not path.exists():
+            server.look()
+            await asyncio.sleep(0)
+        assert await stats(path)
+
+    directory = tmp_path / "store"
+    directory.mkdir()
+    serving(directory, then)
+    assert caplog.text.count("control-unavailable") == 1
+    assert not (directory / "control").exists()
+
+
+def test_the_socket_of_another_daemon_is_left_alone(tmp_path: Path) -> None:
+    """It took the place while ours was removed."""
+
+    async def then(server: ControlServer, path: Path) -> None:
+        path.unlink()
+        path.touch()
+
+    serving(tmp_path, then)
+    assert (tmp_path / "control").exists()
+
+
+def test_a_client_that_reads_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else 32 of them would shut `status` out."""
+    monkeypatch.setattr(control_socket, "READ_WAIT", 0.01)
+
+    async def then(server: ControlServer, path: Path) -> None:
+        _reader, writer = await asyncio.open_unix_connection(str(path), limit=1)
+        writer.write(b'{"do": "stats"}\n' * 20_000)
+        while not server._clients or server._clients[0].idle_since is not None:
+            await asyncio.sleep(0)
+        while server._clients:
+            await asyncio.sleep(0)
+        writer.close()
+
+    serving(tmp_path, then)
