@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 from ..config.file import Loaded
 from ..daemon.directory import CONTROL, store_directory
-from ..daemon.serving.listeners import short
 from ..errors import InputError, StoreError
+from ..process.listeners import short
 from .text import shown
 
 Answer: TypeAlias = dict[str, Any]

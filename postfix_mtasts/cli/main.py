@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import NoReturn, TextIO
 
 from .. import __version__
-from ..daemon import signals
 from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
+from ..process import signals
 
 COMMANDS = ("daemon", "status", "query", "cache", "config", "serve")  # each a module of commands/
 OK, USAGE, UNAVAILABLE, OUTPUT_LOST, BAD_CONFIG = 0, 64, 69, 74, 78  # sysexits.h

@@ -2,11 +2,10 @@
 
 build       makes the parts and joins them
 current     the settings in force, swapped at a reload
-daemon      signals, reload, drain: the process
+daemon      reload and drain: the process
 serving/    connections of Postfix, and their ready replies
 policies/   what is known of every domain, and the work that finds out more
 workers/    the processes that ask DNS and policy hosts
 operating/  what an operator sees and steers
-signals     until the loop has them
-counters, directory, logs, repeating, systemd
+counters, directory, repeating
 """

@@ -24,9 +24,10 @@ from ..core.outcome import OwnFault
 from ..core.ports import ResolverFacts
 from ..core.quoting import KV
 from ..errors import ConfigError, ListenError
-from . import build, signals, systemd
+from ..process import signals, systemd
+from ..process.logs import Log
+from . import build
 from .directory import store_directory
-from .logs import Log
 from .operating.status import Running
 from .operating.survey import survey
 from .policies.store_thread import StoreKeeper

@@ -29,10 +29,10 @@ from ..adapters.files import make_private
 from ..config.file import Loaded
 from ..config.settings import PublishSettings, Settings
 from ..core.quoting import KV
-from ..daemon import systemd
-from ..daemon.logs import Log
-from ..daemon.serving.listeners import split_inet
 from ..errors import ConfigError, DnsError, StoreBusyError, StoreError
+from ..process import systemd
+from ..process.listeners import split_inet
+from ..process.logs import Log
 from .certfiles import CertificateFiles
 from .certificates import Certificate, Certificates
 from .dnsrecord import Records

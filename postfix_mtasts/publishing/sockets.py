@@ -11,9 +11,9 @@ import socket
 from enum import StrEnum
 
 from ..config.settings import Settings
-from ..daemon import systemd
-from ..daemon.serving.listeners import bind, split_inet
 from ..errors import ListenError
+from ..process import systemd
+from ..process.listeners import bind, split_inet
 
 ANY_V6 = "::"
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ...core.quoting import KV
 from ...errors import InputError
+from ...process.listeners import short
 from ..directory import CONTROL
-from ..serving.listeners import short
 from .operations import Operations
 
 log = logging.getLogger(__name__)

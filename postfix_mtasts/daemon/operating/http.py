@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from ...errors import ListenError
-from ..serving.listeners import split_inet
+from ...process.listeners import split_inet
 from .metrics import Collector, Snapshot
 
 LOOP_PATIENCE = 5.0  # seconds

@@ -2,7 +2,6 @@
 
 server       all of them: accept, limits, drain
 connection   one of them: frames in, frames out
-listeners    the addresses
 handler      one request: parse, ask the keeper, make the reply
 reply_cache  ready replies under whole requests
 """

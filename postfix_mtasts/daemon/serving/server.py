@@ -18,9 +18,9 @@ from pathlib import Path
 from ...config.settings import Settings
 from ...core.quoting import KV
 from ...errors import ListenError
+from ...process.listeners import bind, set_permissions, unlink_ours
 from ..counters import Cell
 from .connection import Connection, Reply
-from .listeners import bind, set_permissions, unlink_ours
 from .reply_cache import Frames
 
 log = logging.getLogger(__name__)

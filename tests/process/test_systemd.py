@@ -1,4 +1,4 @@
-"""daemon/systemd.py: sockets that are passed in, and notices (sd_listen_fds(3), sd_notify(3))."""
+"""process/systemd.py: sockets that are passed in, and notices (sd_listen_fds(3), sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mtasts.daemon.systemd import address_of, notify, passed_sockets
+from postfix_mtasts.process.systemd import address_of, notify, passed_sockets
 
 SCRIPT = """
 import json, os, sys
 os.environ["LISTEN_PID"] = sys.argv[1].replace("ours", str(os.getpid()))
 os.environ["LISTEN_FDS"] = sys.argv[2]
 os.environ["LISTEN_FDNAMES"] = "a:b"
-from postfix_mtasts.daemon.systemd import passed_sockets
+from postfix_mtasts.process.systemd import passed_sockets
 passed = passed_sockets()
 left = [name for name in os.environ if name.startswith("LISTEN_")]
 json.dump([list(passed), [os.get_inheritable(sock.fileno()) for sock in passed.values()], left], sys.stdout)

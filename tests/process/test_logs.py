@@ -1,4 +1,4 @@
-"""daemon/logs.py: one event a line, whatever is in it; formats, levels, the journal's priorities."""
+"""process/logs.py: one event a line, whatever is in it; formats, levels, the journal's priorities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import postfix_mtasts
 from postfix_mtasts.config.settings import LogSettings
 from postfix_mtasts.core.quoting import KV
-from postfix_mtasts.daemon.logs import LINES, Log
+from postfix_mtasts.process.logs import LINES, Log
 from tests.support.fakes.loglines import HOSTILE, read_json, read_stamped, read_text
 
 log = logging.getLogger("postfix_mtasts.daemon.test")
@@ -219,7 +219,7 @@ def test_lines_that_cannot_be_written_are_told_of_later(lines: Any, monkeypatch:
             raise OSError(errno.ENOSPC, "No space left on device")
         os.write(descriptor, data)
 
-    monkeypatch.setattr("postfix_mtasts.daemon.logs._write_all", write)
+    monkeypatch.setattr("postfix_mtasts.process.logs._write_all", write)
     log.info("stopped")
     assert told() == [""]
     full[0] = False

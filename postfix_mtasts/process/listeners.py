@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...config.settings import Settings
-from ...errors import ListenError
+from ..config.settings import Settings
+from ..errors import ListenError
 
 SUN_PATH_LIMIT = 107  # bytes of a unix socket's path, without its final NUL
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from postfix_mtasts.config.settings import Settings
-from postfix_mtasts.daemon.serving.listeners import (
+from postfix_mtasts.errors import ListenError
+from postfix_mtasts.process.listeners import (
     SUN_PATH_LIMIT,
     bind,
     set_permissions,
@@ -20,7 +21,6 @@ from postfix_mtasts.daemon.serving.listeners import (
     split_inet,
     unlink_ours,
 )
-from postfix_mtasts.errors import ListenError
 
 SETTINGS = Settings(socket_mode=0o640)
 

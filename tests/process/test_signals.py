@@ -1,4 +1,4 @@
-"""daemon/signals.py: a signal in the first half second does what it does later."""
+"""process/signals.py: a signal in the first half second does what it does later."""
 
 from __future__ import annotations
 

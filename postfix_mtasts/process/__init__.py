@@ -1,0 +1,7 @@
+"""What each long-running process of ours has, whatever it does: the daemon, and `serve`.
+
+logs       lines on standard error, written by a thread of their own
+systemd    sockets that are passed in, and notices
+signals    handled from the first moment
+listeners  sockets bound by address, with mode and group
+"""
