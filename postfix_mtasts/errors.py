@@ -14,6 +14,7 @@ MtaStsError                base; caught at the edge of a thread, a task or a com
 │   ├── UpdateError        the name server did not take a dynamic update
 │   └── AcmeError          the ACME server gives no certificate now
 ├── StoreError             the store cannot be read or written now
+├── LibraryError           a library that a command needs is not installed
 ├── StoreBusyError         another process holds the store
 └── ListenError            an address cannot be listened on
 
@@ -106,6 +107,10 @@ class AcmeError(UnavailableError):
 
 class StoreError(MtaStsError):
     """The store cannot be read or written now; memory goes on without it."""
+
+
+class LibraryError(MtaStsError):
+    """A library that only some commands need is not installed; the message says what to install."""
 
 
 class StoreBusyError(MtaStsError):

@@ -108,6 +108,12 @@ def documents_of_file(data: bytes, name: str, budget: Budget) -> Iterator[Found]
     yield from _unpacked(data, name, hints_of_name(name), bool(_JSON_NAME.search(name)), budget, True)
 
 
+def subject_of(mail: bytes) -> str:
+    """What a mail calls itself, for a list."""
+    header, _ = _split(memoryview(mail))
+    return clean(" ".join(str(header.fields.get("Subject", "")).split()), 200)
+
+
 # MIME.
 
 

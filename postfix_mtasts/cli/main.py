@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,11 +11,11 @@ from importlib import import_module
 from typing import NoReturn, TextIO
 
 from .. import __version__
-from ..errors import ConfigError, ListenError, StoreBusyError, StoreError
+from ..errors import ConfigError, LibraryError, ListenError, StoreBusyError, StoreError
 from ..process import signals
 
-COMMANDS = ("daemon", "status", "query", "cache", "config", "serve")  # each a module of commands/
-OK, USAGE, UNAVAILABLE, OUTPUT_LOST, BAD_CONFIG = 0, 64, 69, 74, 78  # sysexits.h
+COMMANDS = ("daemon", "status", "query", "cache", "config", "serve", "report")  # each a module of commands/
+OK, USAGE, UNAVAILABLE, OUTPUT_LOST, TRY_AGAIN, BAD_CONFIG = 0, 64, 69, 74, 75, 78  # sysexits.h
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["daemon"]:
         signals.guard()
+    if list(words[:2]) == ["report", "receive"]:
+        return _receive(words)
     if sys.stderr is None:  # it was closed: print() would write to standard output instead
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 -- until the process ends
     if sys.stdout is None:
@@ -73,6 +76,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _receive(words: Sequence[str]) -> int:
+    """Run `report receive`, whatever goes wrong: pipe(8) bounces mail on each exit code but 0 and 75."""
+    code: object = TRY_AGAIN
+    try:
+        sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+        code = _run(words)
+    except SystemExit as error:  # argparse
+        code = error.code
+    except BaseException as error:  # noqa: BLE001 -- a bug must not bounce mail either
+        with contextlib.suppress(OSError):
+            print(f"postfix-mtasts: report receive: {type(error).__name__}: {error}"[:300], file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        _drop(stream)
+    return OK if code in (None, OK) else TRY_AGAIN
+
+
 def _run(words: Sequence[str]) -> int:
     """Run a command and print the errors that are expected. Raises: OSError if the output cannot be written."""
     named = words[:1] if words and words[0] in COMMANDS else COMMANDS
@@ -82,7 +101,7 @@ def _run(words: Sequence[str]) -> int:
     except ConfigError as error:
         print("\n".join(error.faults), file=sys.stderr)
         code = BAD_CONFIG
-    except (ListenError, StoreError, StoreBusyError) as error:
+    except (ListenError, StoreError, StoreBusyError, LibraryError) as error:
         print(f"postfix-mtasts: {error}", file=sys.stderr)
         code = UNAVAILABLE
     sys.stdout.flush()

@@ -186,6 +186,9 @@ class _Reader:
         if settings.metrics.listen in settings.listen:
             wrong = f"{settings.metrics.listen} is in listen too; choose another port for one of them"
             self._fault(self.lines["metrics.listen"], "metrics.listen", wrong)
+        if settings.reports.require_dkim and not settings.reports.dkim:
+            wrong = "nothing can pass while reports.dkim is false; set it to true"
+            self._fault(self.lines["reports.require_dkim"], "reports.require_dkim", wrong)
         return settings
 
     def _fault(self, place: yaml.Node | int, key: str, wrong: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 DEFAULT_CONFIG_FILE = "/etc/postfix-mtasts/config.yml"
 DEFAULT_DIRECTORY = "/var/lib/postfix-mtasts"
+DEFAULT_REPORTS = "/var/lib/postfix-mtasts-reports"
 
 SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3600.0, 86400.0
 
@@ -188,6 +189,14 @@ class AdminSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportsSettings:
+    directory: str = setting(DEFAULT_REPORTS, "where received TLS reports are kept, mode 0700", kind="path")
+    keep: float = setting(400 * DAY, "how long reports are kept", kind="duration", low=DAY, high=36500 * DAY)
+    dkim: bool = setting(True, "verify the DKIM signatures of report mails", kind="bool")
+    require_dkim: bool = setting(False, "set report mails aside that pass no DKIM check", kind="bool")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration; complete and valid, or not made at all."""
 
@@ -209,3 +218,4 @@ class Settings:
     tlsrpt: TlsrptSettings = TlsrptSettings()
     publish: PublishSettings = PublishSettings()
     admin: AdminSettings = AdminSettings()
+    reports: ReportsSettings = ReportsSettings()

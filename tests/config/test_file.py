@@ -65,6 +65,7 @@ publish:
   rua: [mailto:r@example.org, https://example.org/tlsrpt]
   report_host: Reports.Example.org
 admin: {listen: inet:127.0.0.1:8463}
+reports: {directory: /srv/reports, keep: 90d, dkim: yes, require_dkim: true}
 """
 
 
@@ -112,6 +113,10 @@ def test_every_setting_is_read() -> None:
         "publish.rua": ("mailto:r@example.org", "https://example.org/tlsrpt"),
         "publish.report_host": "reports.example.org",
         "admin.listen": "inet:127.0.0.1:8463",
+        "reports.directory": "/srv/reports",
+        "reports.keep": 90 * 86400.0,
+        "reports.dkim": True,
+        "reports.require_dkim": True,
     }
 
 
@@ -238,6 +243,7 @@ FAULTS = [
     ("two spellings of one address", "listen: ['inet:[::1]:1', 'inet:[0::1]:1']", "listen: inet:[::1]:1 is given"),
     ("two spellings of one resolver", "dns: {servers: [127.0.0.1, 127.0.0.1:53]}", "dns.servers: 127.0.0.1:53 is"),
     ("metrics where Postfix connects", "metrics: {listen: inet:127.0.0.1:8462}", "metrics.listen: inet:127.0.0.1:84"),
+    ("a check that nothing passes", "reports: {dkim: false, require_dkim: true}", "reports.require_dkim: nothing"),
     ("an unknown group", "socket_group: no-such-group", "socket_group: there is no group no-such-group on this system"),
     ("an alias", "listen: *x", "listen: aliases such as *x are not taken; write the value itself"),
     ("an alias for a value", "lookup: {wait: *x }", "lookup.wait: aliases such as *x are not taken"),

@@ -74,6 +74,10 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "publish.rua": (),
         "publish.report_host": None,
         "admin.listen": None,
+        "reports.directory": "/var/lib/postfix-mtasts-reports",
+        "reports.keep": 400 * 86400.0,
+        "reports.dkim": True,
+        "reports.require_dkim": False,
     }
 
 

@@ -1,0 +1,24 @@
+"""Libraries that only some commands need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import LibraryError
+
+PACKAGES = {"dkim": "python3-dkim", "jinja2": "python3-jinja2"}  # Debian's names
+
+
+@contextmanager
+def needed() -> Iterator[None]:
+    """Turn an import that fails into one line that says what to install. Raises: LibraryError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in PACKAGES:
+            raise
+        raise LibraryError(
+            f"the Python library {name} is missing; install {PACKAGES[name]}, or postfix-mtasts[owner] with pip"
+        ) from None
