@@ -1,4 +1,4 @@
-"""A scripted recursive resolver on 127.0.0.1, UDP and TCP, for unit tests.
+"""A scripted recursive resolver on 127.0.0.1, or another *host* of this machine, UDP and TCP.
 
     with DnsServer({("_mta-sts.example.com", "TXT"): ['"v=STSv1; id=1"']}) as server:
         DnsClient([server.address], timeout=1.0).txt("_mta-sts.example.com")
@@ -62,19 +62,20 @@ class DnsServer:
         ttl: int = 300,
         soa: tuple[int, int] | None = (900, 60),
         port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self.records, self.behaviours = dict(records or {}), dict(behaviours or {})
         self.secure, self.ttl, self.soa = secure, ttl, soa
-        self.port = port  # 0: any that is free
+        self.port, self._host = port, host  # port 0: any that is free
         self.asked: Counter[Key] = Counter()
         self.asked_by_tcp: Counter[Key] = Counter()
         self.queries: list[dns.message.Message] = []
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._udp, self._tcp = _bind(self.port)
+        self._udp, self._tcp = _bind(self._host, self.port)
         self.port = self._udp.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{self._host}:{self.port}"
         self._threads = [threading.Thread(target=loop, daemon=True) for loop in (self._serve_udp, self._serve_tcp)]
         for thread in self._threads:
             thread.start()
@@ -197,11 +198,11 @@ def _text(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower()
 
 
-def _bind(port: int) -> tuple[socket.socket, socket.socket]:
+def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """One port for both, any if it is 0."""
     for _ in range(20):
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("127.0.0.1", port))
+        udp.bind((host, port))
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

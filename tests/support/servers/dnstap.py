@@ -32,6 +32,11 @@ def servfail(query: dns.message.Message) -> bytes | None:
     return reply.to_wire()
 
 
+def lame(query: dns.message.Message) -> bytes | None:
+    """What a name server says that knows nothing of the name and does not recurse: RA=0, AA=0, nothing."""
+    return dns.message.make_response(query, recursion_available=False).to_wire()
+
+
 class DnsTap(Serving):
     """The forwarder; `upstream` may be changed at any time."""
 
