@@ -6,6 +6,8 @@ import pytest
 
 from postfix_mtasts.faults import SENTENCES, SHOWN, Fault, ResultType, Seen, clip
 
+OVERLOADED = (Fault.CROWDED, Fault.GIVEN_UP, Fault.INTERNAL)
+
 
 def test_each_fault_has_one_sentence() -> None:
     """No fault without words, and no words that nothing means."""
@@ -25,6 +27,26 @@ def test_a_sentence_survives_any_value(fault: Fault) -> None:
 def test_without_a_line_none_is_named() -> None:
     """The fault is of the policy as a whole."""
     assert str(Seen(Fault.POLICY_MISSING, value="version")) == "version is missing (RFC 8461 section 3.2)"
+
+
+OURS = "SERVFAIL from 192.0.2.53:53; 256 fetches were under way"
+
+
+@pytest.mark.parametrize(
+    "fault", [*(each for each in Fault if each.startswith("dns-") and each is not Fault.DNS_NAME), *OVERLOADED]
+)
+def test_a_report_tells_strangers_nothing_of_our_own(fault: Fault) -> None:
+    """Neither our resolvers nor how busy we are; what it happened to is theirs."""
+    told = Seen(fault, "_mta-sts.example.com", OURS).to_strangers()
+    assert "192.0.2.53" not in told
+    assert "256" not in told
+    assert ("_mta-sts.example.com" in told) is (fault not in OVERLOADED)
+
+
+def test_a_report_says_the_rest_as_the_log_does() -> None:
+    """The domain's owner needs line and value."""
+    seen = Seen(Fault.POLICY_MODE, "", "enforced", 2)
+    assert seen.to_strangers() == str(seen)
 
 
 RESULTS = [

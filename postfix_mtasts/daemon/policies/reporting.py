@@ -46,7 +46,7 @@ class Reporter:
 
         def told(record: str | OwnFault | None) -> None:
             if isinstance(record, str) and self._path is not None:
-                sent = tlsrpt.datagram(domain, record, policy, failed.result_type, failed.reason)
+                sent = tlsrpt.datagram(domain, record, policy, failed.result_type, failed.seen.to_strangers())
                 self._counts.reports["sent" if collector.send(self._path, sent) else "unsent"] += 1
 
         self._resolver.tlsrpt(domain, told)

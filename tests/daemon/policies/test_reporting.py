@@ -15,10 +15,11 @@ import pytest
 from postfix_mtasts.config.settings import LookupSettings, Settings, TlsrptSettings
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import ResultType, Stage
+from postfix_mtasts.core.outcome import Failed, ResultType, Stage
 from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.policies import reporting
 from postfix_mtasts.daemon.policies.reporting import Reporter
+from postfix_mtasts.faults import Fault, Seen
 from tests.support.fakes.entries import entry
 from tests.support.fakes.faults import failed
 from tests.support.fakes.keeping import BUG, DIED, D, FakeResolver, ManualClock, Question
@@ -97,10 +98,19 @@ def test_a_failure_without_a_policy(world: World, mailbox: Mailbox, result: Resu
     (sent,) = mailbox.read()
     assert (sent["d"], sent["pr"]) == (D, RECORD)
     assert sent["policies"][0]["failure-details"] == [
-        {"c": code, "f": failed("1", Stage.POLICY, "line 1: no", result).reason}
+        {"c": code, "f": failed("1", Stage.POLICY, "line 1: no", result).seen.to_strangers()}
     ]
     assert sent["policies"][0]["policy-string"] == []
     assert world.counts.reports == {"sent": 1}
+
+
+def test_a_report_names_no_resolver_of_ours(world: World, mailbox: Mailbox) -> None:
+    """It goes to strangers; the log has the address."""
+    seen = Seen(Fault.DNS_TIMEOUT, "mta-sts.example.com", "no A answer: no answer within 5 s from 192.0.2.53:53")
+    world.reporter.report(Failed("1", Stage.ADDRESS, seen), None, D)
+    world.tell()
+    (sent,) = mailbox.read()
+    assert sent["policies"][0]["failure-details"] == [{"c": 301, "f": "no DNS answer for mta-sts.example.com in time"}]
 
 
 def test_a_failed_refresh_shows_the_policy_that_stays(world: World, mailbox: Mailbox) -> None:
