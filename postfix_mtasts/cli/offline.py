@@ -30,8 +30,8 @@ def alone(loaded: Loaded, directory: Path) -> Iterator[Ask]:
         parts = build.offline(loaded.settings, store)
 
         async def load() -> None:
-            await store.load(parts.keeper.take_stored)
-            parts.keeper.loaded = True
+            await store.load(parts.keeper.load)
+            parts.keeper.all_loaded()
 
         async def close() -> None:
             parts.pool.stop()

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from .dane import DaneStatus
-from .outcome import Absent, DnsFailed, Failed
+from .outcome import Absent, DnsFailed, Failed, OwnFault
 from .policy import Mode, Policy
 from .verdict import Kind, Verdict
 
 DNS_FAILURE_LASTS = 30.0  # seconds, then DNS is asked again
+OWN_FAULT_LASTS = 5.0  # seconds that a failure of our own is told, and then tried anew
 NEGATIVE_LEAST = 60.0  # seconds, however small the SOA minimum
 
 
@@ -44,8 +45,8 @@ def of_policy(policy: Policy, lasts: float, dane: tuple[DaneStatus, str] | None)
     return Verdict(Kind.SECURE, "the policy's mode is enforce", lasts, policy)
 
 
-def of_failure(outcome: Absent | Failed | DnsFailed, settings: Lasting) -> Verdict:
-    """The verdict where no policy is known; it lasts as long as it is to be remembered."""
+def of_failure(outcome: Absent | Failed | DnsFailed | OwnFault, settings: Lasting) -> Verdict:
+    """Return the verdict where no policy is known; it lasts as long as it is to be remembered."""
     match outcome:
         case Absent():
             lasts = min(settings.negative_ttl, max(NEGATIVE_LEAST, outcome.ttl))
@@ -56,3 +57,5 @@ def of_failure(outcome: Absent | Failed | DnsFailed, settings: Lasting) -> Verdi
         case DnsFailed():
             kind = Kind.TEMP if settings.on_dns_failure == "defer" else Kind.NOTFOUND
             return Verdict(kind, outcome.reason, DNS_FAILURE_LASTS)
+        case OwnFault():  # it says nothing of the domain
+            return Verdict(Kind.TEMP, outcome.reason, OWN_FAULT_LASTS)

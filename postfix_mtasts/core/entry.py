@@ -24,6 +24,7 @@ DAY = 86_400.0  # seconds
 LEAST_FORCE = 60.0  # seconds in force, however small max_age: one delivery asks once for each MX host
 LONGEST_RETRY = 3_600.0  # seconds between two tries, unless failure_ttl itself is longer
 UNUSED_LEAST = 30 * DAY  # seconds without a lookup that never count as disuse
+EXPIRING = 600.0  # seconds before its end in which any policy counts as ending soon
 EXPIRED_KEPT = DAY  # seconds that an expired entry is still kept: the clock may be wrong
 
 
@@ -85,6 +86,22 @@ def clamped(entry: Entry, now: float) -> Entry:
     if entry.fetched_at <= now and entry.used_at <= now:
         return entry
     return replace(entry, fetched_at=min(entry.fetched_at, now), used_at=min(entry.used_at, _day(now)))
+
+
+def newest(held: Entry | None, other: Entry, now: float) -> Entry:
+    """Return which of two entries of a domain counts: the one fetched later; of two alike, *other*.
+
+    A time of fetch later than *now* is a wrong clock's and counts as the
+    oldest, so that no entry stays because of it.
+    """
+    if held is None or held.fetched_at > now or held.fetched_at <= other.fetched_at <= now:
+        return other
+    return held
+
+
+def expiring(entry: Entry, now: float, timing: Timing) -> bool:
+    """Whether the policy ends so soon that its refresh goes before others: in ten minutes, or a tenth of max_age."""
+    return ends_at(entry, timing) - now <= max(EXPIRING, entry.policy.max_age / 10)
 
 
 def refetch_at(entry: Entry, timing: Timing) -> float:

@@ -92,6 +92,7 @@ class Cause(StrEnum):
     DIED = "worker-died"  # the process that was at it ended, and so did the one after it
     NO_WORKER = "no-worker"  # no process could be started, or none answers
     OVERLOAD = "overload"  # others were before it for too long
+    STORE = "store"  # the policy store cannot tell whether a policy is there
     BUG = "bug"  # an exception of our own: it would come again
 
 

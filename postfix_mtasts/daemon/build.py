@@ -20,6 +20,7 @@ from .current import Current
 from .operating.control_socket import ControlServer
 from .operating.health import Health
 from .operating.operations import Operations
+from .policies.agenda import Agenda
 from .policies.keeper import Keeper
 from .policies.refresher import Refresher
 from .policies.reporting import Reporter
@@ -55,6 +56,7 @@ class Parts:
     pool: Pool
     fast_path: FastPath
     keeper: Keeper
+    agenda: Agenda
     refresher: Refresher
     server: Server
     operations: Operations
@@ -72,8 +74,17 @@ def offline(settings: Settings, store: StoreKeeper) -> Offline:
     """Make what a command needs that works on *store* itself."""
     clock, counts = SystemClock(), Counts()
     pool = Pool(settings, counts.dns)
-    keeper = Keeper(settings, pool, store, lambda: None, counts, clock)
-    store.contents = keeper.contents
+    keeper = Keeper(
+        settings,
+        pool,
+        store,
+        clock,
+        counts,
+        changed=lambda: None,
+        plan=lambda notes: None,
+        report=lambda failed, held, domain: None,
+    )
+    store.contents = keeper.known.contents
     operations = Operations(keeper, counts)
     operations.configure(settings.maps)
     return Offline(store, pool, keeper, operations)
@@ -90,12 +101,20 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
 
     pool = Pool(settings, count_dns)
     fast_path = FastPath(pool, settings.dns, count_dns)
-    keeper = Keeper(settings, fast_path, store, frames.empty, counts, clock)
-    store.contents = keeper.contents
     reporter = Reporter(settings, fast_path, counts)
-    keeper.report = reporter.report
-    refresher = Refresher(loop, keeper.due)
-    keeper.schedule = refresher.push
+    agenda = Agenda(clock.monotonic)
+    keeper = Keeper(
+        settings,
+        fast_path,
+        store,
+        clock,
+        counts,
+        changed=frames.empty,
+        plan=agenda.push,
+        report=reporter.report,
+    )
+    store.contents = keeper.known.contents
+    refresher = Refresher(loop, agenda, keeper.due)
     answerer = Answerer(keeper, frames, counts, clock.monotonic)
     server = Server(frames, answerer.answer)
     operations = Operations(keeper, counts)
@@ -122,6 +141,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
         pool,
         fast_path,
         keeper,
+        agenda,
         refresher,
         server,
         operations,

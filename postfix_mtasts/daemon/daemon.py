@@ -171,8 +171,8 @@ class Daemon:
     async def _load(self) -> None:
         """Hold all that is stored."""
         with contextlib.suppress(asyncio.CancelledError):
-            await self.parts.store.load(self.parts.keeper.take_stored)
-            self.parts.keeper.loaded = True
+            await self.parts.store.load(self.parts.keeper.load)
+            self.parts.keeper.all_loaded()
             gc.freeze()  # what was loaded stays: no collection needs to walk it again
 
     async def _listen(self, settings: Settings) -> None:
@@ -199,8 +199,8 @@ class Daemon:
         """What /metrics shows, as it is now."""
         from .operating.metrics import Snapshot
 
-        policies = await survey(self.parts.keeper)
-        due, lag = self.parts.refresher.overdue(self.parts.clock.monotonic())
+        policies = await survey(self.parts.keeper.known)
+        due, lag = self.parts.agenda.overdue(self.parts.clock.monotonic())
         return Snapshot(
             lookups=self.parts.counts.all_lookups(),
             cold_buckets=self.parts.counts.cold_buckets(),
@@ -210,7 +210,7 @@ class Daemon:
             dns_up=self.parts.silence.up,
             reports=dict(self.parts.counts.reports),
             policies=policies,
-            negatives=len(self.parts.keeper.negatives),
+            negatives=self.parts.keeper.known.lacks,
             connections=len(self.parts.server.connections),
             errors=self.parts.counts.errors,
             refresh_due=due,
@@ -219,7 +219,7 @@ class Daemon:
 
     def _running(self) -> Running:
         """What `status` shows beside what is known of domains."""
-        due, lag = self.parts.refresher.overdue(self.parts.clock.monotonic())
+        due, lag = self.parts.agenda.overdue(self.parts.clock.monotonic())
         listen, clients = list(self.parts.server.addresses), len(self.parts.server.connections)
         return Running(str(self._directory), listen, self._http_address, clients, due, lag, self.parts.health.faults())
 
@@ -230,7 +230,6 @@ class Daemon:
         clocks = self._clock_difference()
         if abs(clocks - self._clocks) > CLOCK_STEP:
             log.warning("clock-set %s", KV(seconds=round(clocks - self._clocks)))
-            self.parts.keeper.upkeep.clock_was_set()
             self._plans.ask()
         self._clocks = clocks
         self._loop.call_later(TICK, self._tick)
@@ -240,8 +239,8 @@ class Daemon:
         if self._watched and not self.parts.health.refresher_fault():
             systemd.notify("WATCHDOG=1")
         if self.parts.server.tick % STATUS_EVERY == 1:
-            held, clients = len(self.parts.keeper.held), len(self.parts.server.connections)
-            systemd.notify(f"STATUS={held} policies, {len(self.parts.keeper.negatives)} without, {clients} connections")
+            known, clients = self.parts.keeper.known, len(self.parts.server.connections)
+            systemd.notify(f"STATUS={known.policies} policies, {known.lacks} without, {clients} connections")
 
     def _empty_frames(self) -> None:
         self._loop.call_later(self.parts.frames.turn(), self._empty_frames)
@@ -271,13 +270,13 @@ class Daemon:
         log.info("reloaded %s", KV(listen=" ".join(self.parts.server.addresses)))
 
     async def _plan_anew(self) -> None:
-        self.parts.refresher.clear()
+        self.parts.agenda.clear()
         await self.parts.keeper.plan_anew()
 
     async def stop(self) -> None:
         """Stop accepting, answer what is under way, close. Five seconds at most, whatever hangs."""
         systemd.notify("STOPPING=1")
-        self.parts.keeper.stopping = True
+        self.parts.keeper.stop()
         await self._reloads.end()
         await self._plans.end()
         self.parts.server.stop_accepting()

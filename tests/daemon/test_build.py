@@ -28,7 +28,7 @@ RELOADS: list[tuple[str, Settings, Callable[[build.Parts], object], object]] = [
     (
         "cache.negative_limit",
         replace(OLD, cache=CacheSettings(negative_limit=7)),
-        lambda parts: parts.keeper.negatives.limit,
+        lambda parts: parts.keeper._holdings.negatives._limit,
         7,
     ),
 ]
@@ -100,8 +100,8 @@ def test_a_command_gets_a_keeper_on_the_store_itself(tmp_path: Path) -> None:
 
     async def ask() -> list[dict[str, object]]:
         parts = build.offline(OLD, build.open_store(tmp_path))
-        await parts.store.load(parts.keeper.take_stored)
-        parts.keeper.loaded = True
+        await parts.store.load(parts.keeper.load)
+        parts.keeper.all_loaded()
         answers = [answer async for answer in parts.operations.answers({"do": "stats"})]
         await end(parts)
         return answers

@@ -25,18 +25,18 @@ from typing import Any
 from ... import __version__
 from ...adapters.store.rows import VERSION, decode
 from ...config.settings import MapSettings
-from ...core import entry as rules
 from ...core.answering import of_policy
-from ...core.dane import Freshness, freshness
 from ...core.names import Domain, parse_domain
+from ...core.outcome import Absent, DnsFailed, Failed, Found, OwnFault, Unchanged
 from ...core.policy import Mode
 from ...core.quoting import LIMIT
 from ...core.reply import answer_text, reply_text
 from ...core.verdict import Kind, Verdict
 from ...errors import DomainError, InputError
 from ..counters import Counts
-from ..policies.held import Held
+from ..policies.finder import Ending
 from ..policies.keeper import Keeper
+from ..policies.known import Holding
 from .status import Running, overview
 from .survey import in_turns, survey
 
@@ -49,7 +49,7 @@ Answer = dict[str, Any]
 
 class Operations:
     def __init__(self, keeper: Keeper, counts: Counts) -> None:
-        self._keeper, self._counts = keeper, counts
+        self._keeper, self._known, self._counts = keeper, keeper.known, counts
         self.maps: Mapping[str, MapSettings] = {}
         self.running: Callable[[], Running] | None = None  # only a daemon runs
         self._began = time.monotonic()
@@ -73,22 +73,22 @@ class Operations:
         kind = kinds.get(str(request.get("do")))
         if kind is None:
             raise InputError(f"no such request; there are {', '.join(kinds)}")
-        while not self._keeper.loaded and kind != self._status:  # which says so
+        while not self._known.loaded and kind != self._status:  # which says so
             await asyncio.sleep(LOADING)
         async for answer in kind(request):
             yield answer
 
     async def _list(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
-        async for held in in_turns(list(self._keeper.held.values())):
-            yield self._row(held)
+        async for holding in in_turns(self._known.holdings()):
+            yield self._row(holding)
 
-    def _row(self, held: Held) -> Answer:
-        entry, trouble = held.entry, held.trouble
+    def _row(self, holding: Holding) -> Answer:
+        entry, trouble = holding.entry, holding.trouble
         return {
             "domain": entry.domain,
             "mode": entry.policy.mode,
-            "age": self._keeper.upkeep.wall() - entry.fetched_at,
-            "left": self._keeper.upkeep.expires_in(held),
+            "age": holding.age,
+            "left": holding.left,
             "mx": list(entry.policy.mx),
             "failures": trouble.failures if trouble is not None else 0,
         }
@@ -97,45 +97,41 @@ class Operations:
         domain, port = _domain(request.get("domain")), request.get("port", SMTP)
         if not isinstance(port, int):
             raise InputError("a port is a number")
-        held, negative = self._keeper.held.get(domain), self._keeper.negatives.get(domain)
-        if held is not None:
-            verdicts = {name: self._verdict(domain, port, held, options) for name, options in self.maps.items()}
-            yield self._shown(domain, port, held) | self._answers(domain, verdicts)
-        elif negative is not None:
-            left = negative.until - self._keeper.upkeep.monotonic()
-            verdict = negative.verdict if left > 0 else "none: this is over, the next lookup asks again"
-            until = self._keeper.upkeep.wall() + left
-            shown = {"domain": domain, "reason": negative.verdict.reason, "until": until, "left": left}
+        holding, lack = self._known.holding(domain), self._known.lack(domain)
+        if holding is not None:
+            verdicts = {name: self._verdict(domain, port, holding, options) for name, options in self.maps.items()}
+            yield self._shown(domain, port, holding) | self._answers(domain, verdicts)
+        elif lack is not None:
+            verdict = lack.verdict if lack.left > 0 else "none: this is over, the next lookup asks again"
+            shown = {"domain": domain, "reason": lack.verdict.reason, "until": lack.until, "left": lack.left}
             yield shown | self._answers(domain, dict.fromkeys(self.maps, verdict))
 
-    def _shown(self, domain: Domain, port: int, held: Held) -> Answer:
-        upkeep, entry, trouble = self._keeper.upkeep, held.entry, held.trouble
-        wall, now = upkeep.wall(), upkeep.monotonic()
-        dane = self._keeper.dane.reading(domain, port)
-        return self._row(held) | {
+    def _shown(self, domain: Domain, port: int, holding: Holding) -> Answer:
+        entry, trouble, dane = holding.entry, holding.trouble, self._known.dane(domain, port)
+        return self._row(holding) | {
             "record_id": entry.record_id,
             "policy": entry.policy.text,
             "fetched_at": entry.fetched_at,
             "used_at": entry.used_at,
-            "checked_at": wall - (now - held.checked_at),
-            "expires_at": wall + upkeep.expires_in(held),
-            "next_due_at": wall + (held.due_at - now) if held.due_at < float("inf") else None,
+            "checked_at": holding.checked_at,
+            "expires_at": holding.expires_at,
+            "next_due_at": holding.next_due_at,
             "failure": f"{trouble.result_type}: {trouble.reason}"[:LIMIT] if trouble is not None else None,
             "dane": f"{dane.status}: {dane.reason}" if dane is not None else None,
         }
 
-    def _verdict(self, domain: Domain, port: int, held: Held, options: MapSettings) -> Verdict | str:
+    def _verdict(self, domain: Domain, port: int, holding: Holding, options: MapSettings) -> Verdict | str:
         """What a map tells now, or why that is not known: nothing is asked of the network for it."""
-        left, policy = self._keeper.upkeep.expires_in(held), held.entry.policy
-        if left <= 0:
+        policy = holding.entry.policy
+        if holding.left <= 0:
             return "none: the policy has ended, the next lookup fetches it again"
         dane = None
         if options.dane and policy.mode is Mode.ENFORCE:
-            reading = self._keeper.dane.reading(domain, port)
-            if reading is None or freshness(reading, self._keeper.upkeep.monotonic()) is Freshness.GONE:
+            reading = self._known.serving_dane(domain, port)
+            if reading is None:
                 return "not known before a lookup has read the DANE status"
             dane = reading.status, reading.reason
-        return of_policy(policy, left, dane)
+        return of_policy(policy, holding.left, dane)
 
     def _answers(self, domain: Domain, verdicts: Mapping[str, Verdict | str]) -> Answer:
         """Each map's answer in words, and its reply as Postfix gets it, null where that is not known."""
@@ -148,13 +144,13 @@ class Operations:
 
     async def _stats(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         ends: list[float] = []
-        policies = await survey(self._keeper, lambda held, left: ends.append(left))
+        policies = await survey(self._known, lambda holding: ends.append(holding.left))
         lookups = self._counts.all_lookups()
         yield {
             "version": __version__,
             "uptime": time.monotonic() - self._began,
             "policies": {mode: number for mode, number in policies.modes.items() if number},
-            "negatives": len(self._keeper.negatives),
+            "negatives": self._known.lacks,
             "lookups": {f"{name} {answer}": number for (name, answer), number in lookups.items()},
             "fetches": dict(self._counts.fetches),
             "nearest_expiry": min(ends, default=None),
@@ -163,44 +159,48 @@ class Operations:
     async def _status(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         if self.running is None:
             raise InputError("no daemon runs")
-        yield await overview(self._keeper, self._counts, time.monotonic() - self._began, self.running())
+        yield await overview(self._known, self._counts, time.monotonic() - self._began, self.running())
 
     async def _fetch(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         """Each domain fetched, AT_ONCE at a time; without "again" only those of which nothing is known."""
         waiting = [_domain(domain) for domain in reversed(_list_of(request, "domains"))]
         again = request.get("again") is True
-        landed: asyncio.Queue[Domain] = asyncio.Queue()
-        under_way = 0
+        under_way: dict[asyncio.Task[Ending], Domain] = {}
         while waiting or under_way:
-            while waiting and under_way < AT_ONCE:
+            while waiting and len(under_way) < AT_ONCE:
                 domain = waiting.pop()
-                held = self._keeper.held.get(domain)
-                if not again and held is not None and self._keeper.upkeep.expires_in(held) > 0:
-                    yield {"domain": domain, "result": "known", "reason": f"mode {held.entry.policy.mode}"}
+                holding = self._known.holding(domain)
+                if not again and holding is not None and holding.left > 0:
+                    yield {"domain": domain, "result": "known", "reason": f"mode {holding.entry.policy.mode}"}
                     continue
-                under_way += 1
-                self._keeper.refresh(domain, lambda domain=domain: landed.put_nowait(domain))  # type: ignore[misc]
+                under_way[self._keeper.refresh(domain)] = domain
             if under_way:
-                domain = await landed.get()
-                under_way -= 1
-                yield self._landed(domain)
+                ended, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    yield self._landed(under_way.pop(task), task.result())
 
-    def _landed(self, domain: Domain) -> Answer:
-        held, negative = self._keeper.held.get(domain), self._keeper.negatives.get(domain)
-        if held is None or self._keeper.upkeep.expires_in(held) <= 0:
-            reason = negative.verdict.reason if negative is not None else "no policy"
-            failed = negative is not None and negative.failed_at is not None
-            return {"domain": domain, "result": "failed" if failed else "none", "reason": reason}
-        if held.trouble is not None:
-            return {"domain": domain, "result": "failed", "reason": f"{held.trouble.reason}; the old policy stays"}
-        return {"domain": domain, "result": "fetched", "reason": f"mode {held.entry.policy.mode}"}
+    def _landed(self, domain: Domain, outcome: Ending) -> Answer:
+        """How a fetch ended."""
+        holding = self._known.holding(domain)
+        in_force = holding is not None and holding.left > 0
+        match outcome:
+            case Found():
+                return {"domain": domain, "result": "fetched", "reason": f"mode {outcome.policy.mode}"}
+            case Failed() | DnsFailed() | OwnFault():
+                reason = f"{outcome.reason}; the old policy stays" if in_force else _reason(outcome)
+                return {"domain": domain, "result": "failed", "reason": reason}
+            case Absent():
+                return {"domain": domain, "result": "none", "reason": outcome.reason}
+            case Unchanged():  # the daemon ends, and had no more time to fetch
+                return {"domain": domain, "result": "failed", "reason": "not fetched again"}
 
     async def _forget(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         for domain in map(_domain, _list_of(request, "domains")):
-            yield {"domain": domain, "result": "forgotten" if self._keeper.forget(domain) else "unknown"}
+            known, _ = self._keeper.forget(domain)
+            yield {"domain": domain, "result": "forgotten" if known else "unknown"}
 
     async def _export(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
-        async for entry in in_turns(list(self._keeper.contents())):
+        async for entry in in_turns(self._known.contents()):
             yield {
                 "domain": entry.domain,
                 "record_id": entry.record_id,
@@ -224,13 +224,10 @@ class Operations:
             raise InputError("not a JSON object")
         names = {"id": "record_id", "fetched": "fetched_at", "used": "used_at", "policy": "policy"}
         text = json.dumps({"v": VERSION} | {ours: row.get(theirs) for ours, theirs in names.items()})
-        upkeep = self._keeper.upkeep
-        entry = rules.clamped(decode(str(row.get("domain")), text), upkeep.wall())
-        if not rules.in_force(entry, upkeep.wall(), upkeep.timing):
+        entry = self._known.judged(decode(str(row.get("domain")), text))
+        if entry is None:
             raise InputError("the policy has ended")
-        told: asyncio.Queue[bool] = asyncio.Queue()
-        self._keeper.take_imported(entry, told.put_nowait)
-        return ("taken", "") if await told.get() else ("kept", "a fetch as new is held")
+        return ("taken", "") if await self._keeper.import_entry(entry) else ("kept", "a fetch as new is held")
 
 
 def _words(verdict: Verdict | str, domain: Domain, tlsrpt: bool) -> str:
@@ -239,6 +236,10 @@ def _words(verdict: Verdict | str, domain: Domain, tlsrpt: bool) -> str:
     if verdict.kind is Kind.NOTFOUND:
         return f"NOTFOUND ({verdict.reason})"
     return answer_text(verdict, domain, tlsrpt)
+
+
+def _reason(failure: Failed | DnsFailed | OwnFault) -> str:
+    return f"{failure.result_type}: {failure.reason}" if isinstance(failure, Failed) else failure.reason
 
 
 def _domain(value: object) -> Domain:

@@ -19,10 +19,10 @@ from ...core.outcome import Failed, OwnFault
 from ...core.policy import Mode
 from ...core.quoting import LIMIT
 from ..counters import Counts
-from ..policies.held import FAILURE_MEMORY, Held, Negative
-from ..policies.keeper import Keeper
+from ..policies.known import Holding, Known, Lack
 from .survey import in_turns, survey
 
+DAY = 86_400.0  # seconds that a failure is shown
 WORST = 5  # domains named of each kind
 DNS = "dns"  # the kind of failure that RFC 8460 has no result type for
 _SORTED_OUT = 100  # domains of a kind kept before only the worst are
@@ -60,30 +60,29 @@ class _Failing:
         return int(self.mode != Mode.ENFORCE), self.left or 0.0, self.domain
 
 
-async def overview(keeper: Keeper, counts: Counts, uptime: float, running: Running) -> dict[str, Any]:
+async def overview(known: Known, counts: Counts, uptime: float, running: Running) -> dict[str, Any]:
     """All of it; yields to the loop on the way. Times are in seconds."""
     kinds: dict[str, list[_Failing]] = {}
     numbers: Counter[str] = Counter()
 
-    def meet(held: Held, left: float) -> None:
-        if (trouble := held.trouble) is not None:
-            mode, ends = held.entry.policy.mode, max(left, 0.0)
-            failing = _Failing(held.entry.domain, mode, ends, trouble.failures, None, trouble.reason)
+    def meet(holding: Holding) -> None:
+        if (trouble := holding.trouble) is not None:
+            entry, ends = holding.entry, max(holding.left, 0.0)
+            failing = _Failing(entry.domain, entry.policy.mode, ends, trouble.failures, None, trouble.reason)
             _note(kinds, numbers, trouble.result_type, failing)
 
-    policies = await survey(keeper, meet)
-    now = keeper.upkeep.monotonic()
-    async for domain, negative in in_turns(keeper.negatives.items()):
-        if negative.failed_at is not None and now < negative.failed_at + FAILURE_MEMORY:
-            kind, reason = _kind(negative)
-            _note(kinds, numbers, kind, _Failing(domain, None, None, None, now - negative.failed_at, reason))
+    policies = await survey(known, meet)
+    async for domain, lack in in_turns(known.all_lacks()):
+        if lack.failed and lack.age < DAY:
+            kind, reason = _kind(lack)
+            _note(kinds, numbers, kind, _Failing(domain, None, None, None, lack.age, reason))
     buckets = counts.cold_buckets()
     return {
         "version": __version__,
         "pid": os.getpid(),
         "started_at": time.time() - uptime,
         "uptime": uptime,
-        "loaded": keeper.loaded,
+        "loaded": known.loaded,
         "faults": running.faults,
         "directory": running.directory,
         "listen": running.listen,
@@ -91,7 +90,7 @@ async def overview(keeper: Keeper, counts: Counts, uptime: float, running: Runni
         "connections": running.connections,
         "policies": policies.modes,
         "nearest_expiry": policies.nearest,
-        "negatives": len(keeper.negatives),
+        "negatives": known.lacks,
         "lookups": _nested(counts.all_lookups()),
         "cold": {"number": buckets[-1][1], "seconds": counts.cold_seconds, "within": dict(buckets)},
         "refresh": {"due": running.refresh_due, "lag": running.refresh_lag},
@@ -118,15 +117,14 @@ def _worst(failing: list[_Failing]) -> list[_Failing]:
     return sorted(failing, key=lambda each: each.need)[:WORST]
 
 
-def _kind(negative: Negative) -> tuple[str, str]:
+def _kind(lack: Lack) -> tuple[str, str]:
     """The kind of failure, and the reason."""
-    outcome = negative.outcome
-    match outcome:
+    match lack.why:
         case Failed():
-            return outcome.result_type, outcome.reason
+            return lack.why.result_type, lack.why.reason
         case OwnFault():
-            return outcome.cause, outcome.reason
-    return DNS, outcome.reason
+            return lack.why.cause, lack.why.reason
+    return DNS, lack.why.reason
 
 
 def _shown(failing: _Failing) -> dict[str, Any]:

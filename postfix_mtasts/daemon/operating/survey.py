@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from ...core.policy import Mode
-from ..policies.held import Held
-from ..policies.keeper import Keeper
+from ..policies.known import Holding, Known
 
 CHUNK = 200  # items between two turns of the loop
 
@@ -26,21 +25,20 @@ class Survey:
     nearest: float | None  # seconds until the first ends; None: there is none
 
 
-async def survey(keeper: Keeper, meet: Callable[[Held, float], None] = lambda held, left: None) -> Survey:
-    """Count; *meet* is called with each policy and the seconds that it still is in force."""
+async def survey(known: Known, meet: Callable[[Holding], None] = lambda holding: None) -> Survey:
+    """Count; *meet* is called with each policy."""
     modes: Counter[str] = Counter({str(mode): 0 for mode in Mode})
     failing, nearest = 0, float("inf")
-    async for held in in_turns(list(keeper.held.values())):
-        modes[held.entry.policy.mode] += 1
-        failing += held.trouble is not None
-        left = keeper.upkeep.expires_in(held)
-        if 0 < left < nearest:
-            nearest = left
-        meet(held, left)
+    async for holding in in_turns(known.holdings()):
+        modes[holding.entry.policy.mode] += 1
+        failing += holding.trouble is not None
+        if 0 < holding.left < nearest:
+            nearest = holding.left
+        meet(holding)
     return Survey(dict(modes), failing, nearest if nearest < float("inf") else None)
 
 
-async def in_turns(items: Sequence[T]) -> AsyncIterator[T]:
+async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
     """*items*, with time for others in between."""
     for number, item in enumerate(items):
         if number % CHUNK == 0:

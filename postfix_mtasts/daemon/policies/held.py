@@ -1,4 +1,4 @@
-"""What the keeper holds of a domain. Changed on the event loop only.
+"""What is remembered of a domain. Changed on the event loop only, by policies.holdings.
 
 Times named *_at are seconds of the monotonic clock: a wall clock that jumps
 must neither prolong nor shorten what only this process remembers.
@@ -6,31 +6,29 @@ must neither prolong nor shorten what only this process remembers.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from ...core.entry import Entry, Trouble
 from ...core.names import Domain
 from ...core.outcome import Absent, DnsFailed, Failed, OwnFault
-from ...core.verdict import Kind, Verdict
+from ...core.verdict import Verdict
 
-FAILURE_MEMORY = 86_400.0  # seconds a failed fetch is remembered, beyond failure_ttl
-SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
-STORE_UNREADABLE = Verdict(Kind.TEMP, "the policy store cannot be read", 0.0)
-FAILED_BEFORE = Verdict(Kind.NOTFOUND, "still being looked up, and the attempt before failed, so mail goes on", 0.0)
-INTERNAL_ERROR = Verdict(Kind.NOTFOUND, "an internal error, see the log", 0.0)
+DAY = 86_400.0  # seconds that a failed fetch, or a lateness, is remembered
+REMEMBERED = 100_000  # domains that failed, and as many that were late
 
 Note: TypeAlias = tuple[float, float, Domain]  # for the refresher: when something is due, when the policy ends
+Missing: TypeAlias = Absent | Failed | DnsFailed | OwnFault  # why there is no policy
 
 
-class EntryStore(Protocol):
-    """policies.store_thread.StoreKeeper, as far as the keeper needs it."""
+@dataclass(frozen=True, slots=True)
+class Clamped:
+    """An entry as the store has it, while memory holds it with times that were later than now."""
 
-    def get(self, domain: Domain) -> asyncio.Future[Entry | None]: ...
-    def put(self, entry: Entry) -> asyncio.Future[None]: ...
-    def delete(self, domain: Domain) -> asyncio.Future[None]: ...
+    entry: Entry
+    clocks: float  # seconds from the monotonic to the wall clock then: another number, and the clock was set
+    since: float  # seconds of the monotonic clock
 
 
 class Held:
@@ -38,19 +36,19 @@ class Held:
 
     __slots__ = (
         "checked_at",
+        "clamped",
         "due_at",
         "entry",
         "expired_at",
         "not_before",
         "retry_at",
-        "stored",
         "tried_id",
         "trouble",
     )
 
     def __init__(self, entry: Entry, checked_at: float) -> None:
         self.entry = entry
-        self.stored: Entry | None = None  # as the store has it, where *entry* is clamped by a clock not yet believed
+        self.clamped: Clamped | None = None  # until the clock that clamped *entry* is believed
         self.checked_at = checked_at  # when the last reading of the record began
         self.due_at = 0.0  # when the refresher is to look at it next
         self.trouble: Trouble | None = None  # failed fetches in a row, since the policy in force
@@ -60,21 +58,21 @@ class Held:
         self.expired_at: float | None = None  # when this process first saw it expired
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each cold lookup, and freezing costs half of it
 class Negative:
     """No policy, as a verdict that may be repeated until *until*."""
 
     verdict: Verdict
     until: float
-    failed_at: float | None  # when the last fetch failed, if it did
-    outcome: Absent | Failed | DnsFailed | OwnFault  # that led to the verdict
+    begun_at: float
+    outcome: Missing  # that led to the verdict
 
 
 class Negatives:
     """The domains without a policy, at most *limit*: the longest unchanged go first."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self._limit = limit
         self.overflowed = False  # one went before its time, and a ready frame may still tell of it
         self._items: OrderedDict[Domain, Negative] = OrderedDict()
 
@@ -84,7 +82,7 @@ class Negatives:
     def set(self, domain: Domain, negative: Negative) -> None:
         self._items.pop(domain, None)
         self._items[domain] = negative
-        self.trim()
+        self._trim()
 
     def pop(self, domain: Domain) -> Negative | None:
         return self._items.pop(domain, None)
@@ -92,15 +90,38 @@ class Negatives:
     def items(self) -> list[tuple[Domain, Negative]]:
         return list(self._items.items())
 
-    def trim(self) -> None:
-        while len(self._items) > self.limit:
+    def configure(self, limit: int) -> None:
+        self._limit = limit
+        self._trim()
+
+    def _trim(self) -> None:
+        while len(self._items) > self._limit:
             self._items.popitem(last=False)
             self.overflowed = True
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def failed_lately(self, domain: Domain, now: float) -> bool:
-        """Whether the fetch before this one failed, within a day."""
-        negative = self._items.get(domain)
-        return negative is not None and negative.failed_at is not None and now < negative.failed_at + FAILURE_MEMORY
+
+class Lately:
+    """Domains of which something was so within a day, REMEMBERED at most: the longest past go first.
+
+    It stands apart from Negatives: names without a policy, however many, push
+    out nobody here, and negative_limit may be 0.
+    """
+
+    def __init__(self) -> None:
+        self._at: OrderedDict[Domain, float] = OrderedDict()
+
+    def note(self, domain: Domain, now: float) -> None:
+        self._at.pop(domain, None)
+        self._at[domain] = now
+        if len(self._at) > REMEMBERED:
+            self._at.popitem(last=False)
+
+    def forget(self, domain: Domain) -> None:
+        self._at.pop(domain, None)
+
+    def has(self, domain: Domain, now: float) -> bool:
+        at = self._at.get(domain)
+        return at is not None and now < at + DAY

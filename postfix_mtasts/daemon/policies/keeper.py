@@ -1,13 +1,12 @@
-"""The keeper: what is known of every domain, and the one owner of all of it.
+"""The keeper: it answers lookups from what is held, and has the finder find out what is not.
 
-It lives on the event loop. Lookups ask it (`lookup`), the refresher drives it
-(`due`), operators steer it (`refresh`, `forget`); the network is asked
-through a Resolver, the store through store_thread; `_apply` alone takes
-in what they find. One domain has one Flight at a time: of two outcomes the one
-begun later wins, and forty clients cost one query.
+It lives on the event loop and owns all that is known of domains. Lookups ask
+it (`lookup`), the refresher drives it (`due`), operators steer it (`refresh`,
+`forget`, `import_entry`) and look through `known`.
 
-What is decided about time is in core.entry and upkeep, what Postfix is told
-in core.answering; nothing here parses a byte.
+What is held, and how it changes, is holdings'; what is decided about time is
+core.entry's, what Postfix is told core.answering's. Nothing here parses a
+byte or waits for anything: a lookup that has to wait is told later.
 
 Source: RFC 8461 sections 3.3, 5.1 and 10.2.
 """
@@ -16,428 +15,201 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from ...config.settings import Settings
-from ...core import entry as rules
-from ...core.answering import of_failure, of_policy
-from ...core.entry import Entry, Timing
+from ...core.answering import of_policy
+from ...core.entry import Entry
 from ...core.names import Domain, NextHop
-from ...core.outcome import Absent, DnsFailed, Failed, Found, Outcome, OwnFault, Stage, Unchanged
+from ...core.outcome import Absent, DnsFailed, Failed, Found, OwnFault
 from ...core.policy import Mode
-from ...core.ports import Clock, Resolver, Urgency
+from ...core.ports import Clock, Resolver
 from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
-from ...errors import StoreError
-from ...faults import Fault, Seen
 from ..counters import Counts
-from . import held as holding
 from .dane import DaneKeeper
-from .flights import Flight, Flights
-from .held import EntryStore, Held, Negative, Negatives, Note
-from .schedule import Upkeep, announce
+from .finder import INTERNAL_ERROR, Ending, EntryStore, Finder
+from .flights import Flight
+from .held import Held, Note
+from .holdings import Holdings
+from .known import Known
 
 log = logging.getLogger(__name__)
 
 Done = Callable[[Verdict], None]
-NEVER = float("inf")
-OWN_FAULT_LASTS = 5.0  # seconds that a failure of our own is told, and then tried anew
-AT_A_TURN = 100  # policies that plan_anew looks at before lookups have their turn
-COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
+Waited = Flight[Any, Any]  # for a policy or for a DANE status
+
+AT_A_TURN = 100  # policies planned anew before lookups have their turn
+SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
 
 
 class Keeper:
-    """Everything known about domains, and the flights that find out more."""
+    """Answers for every domain."""
 
     def __init__(
         self,
         settings: Settings,
         resolver: Resolver,
         store: EntryStore,
-        changed: Callable[[], None],
-        counts: Counts,
         clock: Clock,
+        counts: Counts,
+        *,
+        changed: Callable[[], None],
+        plan: Callable[[Iterable[Note]], None],
+        report: Callable[[Failed, Entry | None, Domain], None],
     ) -> None:
-        """*changed* is called when an answer given before may no longer be repeated."""
-        self._resolver, self._store, self._changed, self._counts = resolver, store, changed, counts
-        self.schedule: Callable[[Iterable[Note]], None] = lambda notes: None  # the refresher's push
-        self.report: Callable[[Failed, Entry | None, Domain], None] = lambda failed, entry, domain: None  # RFC 8460
-        self.held: dict[Domain, Held] = {}
-        self.flights: Flights[Domain] = Flights(self._late)
-        self.negatives = Negatives(settings.cache.negative_limit)
-        self.upkeep = Upkeep(store.put, clock)
+        """Make what it owns.
+
+        Args:
+            changed: called when an answer given before may no longer be repeated.
+            plan: takes notes of when something is due, for the refresher.
+            report: told of each failed fetch, with the policy that stays in force (RFC 8460).
+        """
+        self._store, self._counts, self._changed = store, counts, changed
+        self._holdings = Holdings(settings, clock, store.put, plan, changed)
+        self._finder = Finder(self._holdings, resolver, store, counts, report)
+        self._schedule = self._holdings.schedule
         self.dane = DaneKeeper(resolver, clock.monotonic, changed)
-        self.loaded = False  # all of the store is in `held`
-        self.stopping = False
+        self.known = Known(self._holdings, self.dane, lambda: self._finder.loaded)
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
         """Let everything from now on go by *settings*."""
         self._settings = settings
-        self.upkeep.timing = Timing(settings.refresh.recheck, settings.refresh.interval, settings.lookup.failure_ttl)
-        self.dane.wait = settings.lookup.wait
-        self.negatives.limit = settings.cache.negative_limit
-        self.negatives.trim()
+        self._holdings.configure(settings)
+        self._finder.configure(settings.lookup)
+        self.dane.configure(settings.lookup)
         self._changed()
 
     # -- lookups ------------------------------------------------------------
 
-    def lookup(self, hop: NextHop, dane: bool, done: Done, after: Flight | None = None) -> Verdict | None:
-        """The verdict for *hop*, or None: then *done* is called with it, later, once. *after*: what was waited for."""
-        known = self._known(hop, dane, after)
-        if isinstance(known, Verdict):
-            return known
+    def lookup(self, hop: NextHop, dane: bool, done: Done, after: Waited | None = None) -> Verdict | None:
+        """Return the verdict for *hop*, or None: then *done* is called with it, later, once.
 
-        def told(flight: Flight) -> None:
-            try:
-                verdict = flight.late or flight.verdict or self.lookup(hop, dane, done, flight)
-            except Exception:  # noqa: BLE001 -- it must not keep those who wait behind it from being told
-                verdict = self._bug(hop.domain)
-            if verdict is not None:
-                done(verdict)
-
-        known.lookups.append(told)
+        Args:
+            after: the flight that this lookup has waited for.
+        """
+        told = self._look(hop, dane, after)
+        if isinstance(told, Verdict):
+            return told
+        told.lookups.append(lambda flight: self._tell(flight, hop, dane, done))
         return None
 
-    def _known(self, hop: NextHop, dane: bool, after: Flight | None) -> Verdict | Flight:
-        """What can be said of *hop* at once, or the flight that will tell."""
-        held = self.held.get(hop.domain)
-        if held is not None and ((left := self.upkeep.left(held)) > 0 or (after is not None and after.found)):
-            if self.upkeep.note_use(held):
-                self._plan(held)  # it may have been refreshed no more
-            return self._of_policy(held, min(left, self._recheck(held)), hop, dane, after)
-        now = self.upkeep.monotonic()
-        negative = self.negatives.get(hop.domain)
-        if negative is not None and now < negative.until:
-            return Verdict(negative.verdict.kind, negative.verdict.reason, negative.until - now)
-        flight = self.flights.get(hop.domain)
-        if flight is None:
-            if self.stopping:
-                return holding.SHUTTING_DOWN
-            flight = self._begin(hop.domain, self._first)
-        return flight.late or flight
+    def _tell(self, flight: Waited, hop: NextHop, dane: bool, done: Done) -> None:
+        """Answer a lookup that waited for *flight*, or let it wait for what comes next."""
+        try:
+            verdict = flight.meanwhile or self._ended_without(flight) or self.lookup(hop, dane, done, flight)
+        except Exception:  # noqa: BLE001 -- it must not keep those who wait behind it from being told
+            verdict = self.failed_to_answer(hop.domain)
+        if verdict is not None:
+            done(verdict)
 
-    def _of_policy(self, held: Held, lasts: float, hop: NextHop, dane: bool, after: Flight | None) -> Verdict | Flight:
-        """The verdict for a policy in force; an enforced one asks on a dane map what DANE says first."""
+    def _ended_without(self, flight: Waited) -> Verdict | None:
+        """Return what is told of a flight that found no policy, where none is in force either."""
+        outcome = flight.outcome
+        if not isinstance(outcome, (Absent, Failed, DnsFailed, OwnFault)) or self._holdings.in_force(flight.domain):
+            return None
+        return self._holdings.verdict_of(flight.domain, outcome)
+
+    def _look(self, hop: NextHop, dane: bool, after: Waited | None) -> Verdict | Waited:
+        """Return what can be said of *hop* at once, or the flight that will tell."""
+        held = self._holdings.policies.get(hop.domain)
+        if held is not None:
+            left = self._schedule.left(held)
+            if left > 0 or (after is not None and isinstance(after.outcome, Found)):
+                self._holdings.note_use(held)
+                return self._of_policy(held, min(left, self._finder.recheck(held)), hop, dane, after)
+        if (verdict := self._holdings.negative(hop.domain)) is not None:
+            return verdict
+        flight = self._finder.flights.get(hop.domain)
+        if flight is None:
+            return SHUTTING_DOWN if self._finder.stopping else self._finder.begin(hop.domain)
+        if flight.meanwhile is not None and flight.meanwhile.kind is Kind.TEMP:
+            self._holdings.told_temp(hop.domain)
+        return flight.meanwhile or flight
+
+    def _of_policy(self, held: Held, lasts: float, hop: NextHop, dane: bool, after: Waited | None) -> Verdict | Waited:
+        """Return the verdict for a policy in force; an enforced one asks on a dane map what DANE says first."""
         if not dane or held.entry.policy.mode is not Mode.ENFORCE:
             return of_policy(held.entry.policy, lasts, None)
-        known = self.dane.known(hop, after)
-        if isinstance(known, Flight):
-            return known.late or known
-        reading, fresh = known
+        status = self.dane.status(hop, after.late_at if after is not None else None)
+        if isinstance(status, Flight):
+            return status.meanwhile or status
+        reading, fresh = status
         return of_policy(held.entry.policy, min(lasts, fresh), (reading.status, reading.reason))
 
-    def _recheck(self, held: Held) -> float:
-        """Have the record read behind the answer where that is due; seconds until it is due again."""
-        now, recheck = self.upkeep.monotonic(), self.upkeep.timing.recheck
-        left = held.checked_at + recheck - now
-        if left > 0:
-            return left
-        if held.entry.domain not in self.flights and not self.stopping:
-            flight = self._take_off(held.entry.domain)
-            self._discover(flight, Urgency.UPKEEP, avoid=self.upkeep.avoid(held))
-        return recheck
+    def failed_to_answer(self, domain: Domain | None) -> Verdict:
+        """Count and log the exception of our own that is being handled; return what Postfix is told of *domain*.
 
-    # -- what operators and the refresher ask for -----------------------------
+        With an enforced policy in force mail waits: a bug of ours must not send it unprotected.
+        """
+        self._counts.errors += 1
+        log.exception("internal-error %s", KV(domain=domain or ""))
+        enforced = domain is not None and self.known.enforces(domain)
+        return Verdict(Kind.TEMP if enforced else Kind.NOTFOUND, INTERNAL_ERROR, 0.0)
 
-    def refresh(self, domain: Domain, landed: Callable[[], None]) -> None:
-        """Fetch the policy of *domain* again, lost record or not; *landed* is called at the end."""
-        flight = self.flights.get(domain) or self._begin(domain, self._refetch)
+    # -- what operators ask for -----------------------------------------------
 
-        def ended() -> None:
-            if flight.unfetched and not self.stopping:
-                self.refresh(domain, landed)  # it was a recheck, which had no reason to fetch
-            else:
-                landed()
+    def refresh(self, domain: Domain) -> asyncio.Task[Ending]:
+        """Fetch the policy of *domain* again, lost record or not; the task returns how that ended."""
+        return self._finder.refresh(domain)
 
-        flight.landed.append(ended)
+    async def import_entry(self, entry: Entry) -> bool:
+        """Store *entry*, then hold it; tell whether: where a fetch as new is held, that stays."""
+        return await self._finder.import_entry(entry)
 
-    def forget(self, domain: Domain) -> bool:
-        """Know nothing more of *domain*; whether anything was known."""
-        known = (self.held.pop(domain, None), self.negatives.pop(domain)) != (None, None)
-        flight = self.flights.pop(domain, None)
-        self._store.delete(domain)
-        self._changed()
+    def forget(self, domain: Domain) -> tuple[bool, asyncio.Future[None]]:
+        """Know nothing more of *domain*; tell whether anything was known, and when it is gone from the store."""
+        known = self._holdings.forget(domain)
+        deleted = self._store.delete(domain)
         self.dane.forget(domain)
-        if flight is not None:
-            flight.void = True
-            flight.tell()  # those who wait begin anew
-        return known
+        self._finder.flights.void(domain)
+        return known, deleted
 
-    def take_imported(self, entry: Entry, done: Callable[[bool], None]) -> None:
-        """Store *entry*, then hold it; *done* is told whether, or that a fetch as new is held, and stays."""
-        if (flight := self.flights.get(entry.domain)) is not None:
-            flight.landed.append(lambda: self.take_imported(entry, done))
-        elif (held := self.held.get(entry.domain)) is not None and held.entry.fetched_at >= entry.fetched_at:
-            done(False)
-        else:
-            flight = self._take_off(entry.domain)
-            flight.began_at -= max(0.0, self.upkeep.wall() - entry.fetched_at)  # the record was read no later
-            flight.unfetched = True
-            flight.landed.append(lambda: done(flight.found))
-            self._commit(flight, entry)
+    # -- over time --------------------------------------------------------------
 
     def due(self, domain: Domain, landed: Callable[[], None]) -> bool:
         """Do what is due for *domain*; True: a fetch began, and *landed* is called at its end."""
-        held = self.held.get(domain)
-        if held is None or self.stopping or self.upkeep.monotonic() < held.due_at:
+        held = self._holdings.due(domain) if not self._finder.stopping else None
+        if held is None:
             return False
-        held.due_at = NEVER
-        self.upkeep.warn(held, self.upkeep.left(held))
-        if self.upkeep.over(held):
-            del self.held[domain]
+        if self._schedule.over(held):
+            self._holdings.drop(held)
             self._store.delete(domain)
-            log.info("policy-gone %s", KV(domain=domain))
             return False
-        if not self.upkeep.wants_fetch(held):
-            self._plan(held)
-            return False
-
-        def done() -> None:
-            landed()
-            if held.due_at == NEVER and self.held.get(domain) is held:  # it joined a flight that fetched nothing
-                self._plan(held)
-
-        self.refresh(domain, done)
+        self._finder.spawn(self._refresh_due(held, self.refresh(domain), landed))
         return True
 
-    def _plan(self, held: Held) -> None:
-        """Have `due` called when something is next to be done; what was planned before counts no more."""
-        self.schedule([self.upkeep.plan(held)])
-
-    def abandon(self) -> None:
-        """The daemon ends: all who still wait are told so."""
-        for flight in list(self.flights.values()):
-            flight.tell_late(holding.SHUTTING_DOWN)
-        self.dane.abandon(holding.SHUTTING_DOWN)
-
-    # -- flights ------------------------------------------------------------
-
-    def _take_off(self, domain: Domain) -> Flight:
-        now = self.upkeep.monotonic()
-        flight = self.flights.take_off(domain, domain, now, self._settings.lookup.wait)
-        if (held := self.held.get(domain)) is not None:
-            held.checked_at = now  # a reading counts from its start, successful or not
-        return flight
-
-    def _begin(self, domain: Domain, then: Callable[[Flight], None]) -> Flight:
-        """Take off and go on with *then*, once it is certain whether the store has a policy."""
-        flight = self._take_off(domain)
-        if self.loaded or domain in self.held:
-            then(flight)
-        else:
-            self._store.get(domain).add_done_callback(lambda future: self._read(flight, future, then))
-        return flight
-
-    def _read(self, flight: Flight, future: asyncio.Future[Entry | None], then: Callable[[Flight], None]) -> None:
-        """The store, not yet loaded as a whole, was asked for one domain."""
-        if flight.void:
-            self.flights.land(flight)
-            return
+    async def _refresh_due(self, held: Held, fetched: asyncio.Task[Ending], landed: Callable[[], None]) -> None:
         try:
-            entry = future.result()
-        except StoreError as error:
-            log.error("store-unreadable %s", KV(domain=flight.domain, reason=error))
-            flight.verdict = holding.STORE_UNREADABLE
-            self.flights.land(flight)
-            return
-        if entry is not None:
-            self.take_stored([entry])
-        then(flight)
-
-    def _in_force(self, domain: Domain) -> Held | None:
-        held = self.held.get(domain)
-        return held if held is not None and self.upkeep.left(held) > 0 else None
-
-    def _first(self, flight: Flight) -> None:
-        """Find out about a domain that nothing in force was known of."""
-        if self._in_force(flight.domain) is not None:  # the store knew
-            self.flights.land(flight)
-        else:
-            self._discover(flight, Urgency.LOOKUP)
-
-    def _refetch(self, flight: Flight) -> None:
-        held = self._in_force(flight.domain)
-        if held is not None:
-            flight.tell()  # lookups need not wait for the fetch
-        if held is None:
-            self._discover(flight, Urgency.LOOKUP)
-        else:
-            self._discover(flight, Urgency.UPKEEP, refetch_as=held.entry.record_id)
-
-    def _discover(
-        self, flight: Flight, urgency: Urgency, avoid: Sequence[str] = (), refetch_as: str | None = None
-    ) -> None:
-        self._resolver.discover(flight.domain, avoid, refetch_as, lambda outcome: self._apply(flight, outcome), urgency)
-
-    def _late(self, flight: Flight) -> None:
-        """lookup.wait is over: those who wait are told so, and the work goes on.
-
-        A policy host that hangs for ever must not hold mail up for ever: who
-        failed before is no reason to defer again (RFC 8461 section 3.3).
-        """
-        held = self.held.get(flight.domain)
-        if (held is not None and held.trouble is not None) or self.negatives.failed_lately(
-            flight.domain, self.upkeep.monotonic()
-        ):
-            flight.tell_late(holding.FAILED_BEFORE)
-            return
-        reason = f"{flight.domain} is still being looked up after {self._settings.lookup.wait:g} s"
-        if flight.lookups:
-            log.warning("temp %s", KV(domain=flight.domain, reason=reason))
-        flight.tell_late(Verdict(Kind.TEMP, reason, 0.0))
-
-    # -- outcomes -----------------------------------------------------------
-
-    def _apply(self, flight: Flight, outcome: Outcome | OwnFault) -> None:
-        """Take in what a flight found out; an unexpected error of our own counts as a failed fetch."""
-        try:
-            self._take_in(flight, outcome)
-        except Exception:  # noqa: BLE001 -- said in _bug
-            bug = self._bug(flight.domain)
-            if self._in_force(flight.domain) is None:
-                flight.verdict = bug
-            if not flight.done:
-                self.flights.land(flight)
-
-    def _bug(self, domain: Domain) -> Verdict:
-        """Count and log the exception of our own that is being handled; what Postfix is told."""
-        self._counts.errors += 1
-        log.exception("internal-error %s", KV(domain=domain))
-        return holding.INTERNAL_ERROR
-
-    def _take_in(self, flight: Flight, outcome: Outcome | OwnFault) -> None:
-        """Take in what a flight found out. The only place where what is held changes."""
-        if flight.void:
-            self.flights.land(flight)
-            return
-        held = self._in_force(flight.domain)
-        match outcome:
-            case OwnFault():
-                self._own_fault(flight, held, outcome)
-            case Found() as found:
-                self._counts.fetches["ok"] += 1
-                self._store_policy(flight, found)
-                return
-            case Failed() as failed:
-                self.report(failed, held.entry if held is not None else None, flight.domain)
-                self._failed(flight, held, failed)
-            case Unchanged():
-                flight.unfetched = True
-                log.debug("record-unchanged %s", KV(domain=flight.domain))
-            case missing if held is not None:
-                flight.unfetched = True
-                log.debug("record-missing %s", KV(domain=flight.domain, reason=missing.reason))
-            case missing:
-                self._no_policy(flight, missing)
-        self.flights.land(flight)
-
-    def _failed(self, flight: Flight, held: Held | None, failed: Failed) -> None:
-        self._counts.fetches[failed.result_type] += 1
-        if held is not None:
-            self.upkeep.failed(held, failed)
-            self._plan(held)
-        else:
-            self._no_policy(flight, failed)
-
-    def _own_fault(self, flight: Flight, held: Held | None, fault: OwnFault) -> None:
-        """Try again, and tell Postfix to: we failed, not the domain. A bug would come again: it is a failed fetch."""
-        if not fault.passing:
-            self._counts.errors += 1
-            log.error("internal-error %s", KV(domain=flight.domain, reason=fault.reason))
-            known = self.held.get(flight.domain)
-            record_id = known.entry.record_id if known is not None else ""
-            self._failed(flight, held, Failed(record_id, Stage.HTTP, Seen(Fault.INTERNAL, value=fault.reason)))
-        elif held is not None:
-            self.upkeep.put_off(held)
-            self._plan(held)
-        else:
-            self._remember(flight, fault, Verdict(Kind.TEMP, fault.reason, OWN_FAULT_LASTS), None)
-
-    def _store_policy(self, flight: Flight, found: Found) -> None:
-        wall = self.upkeep.wall()
-        old = self.held.get(flight.domain)
-        used_at = old.entry.used_at if old is not None and not flight.lookups else 0.0
-        entry = Entry(flight.domain, found.policy, found.record_id, min(found.fetched_at, wall), used_at)
-        self._commit(flight, entry if used_at else rules.used(entry, wall))
-
-    def _commit(self, flight: Flight, entry: Entry) -> None:
-        """Store *entry*, then hold it, then answer: kill -9 loses none that Postfix was told of."""
-        given_up = asyncio.get_running_loop().call_later(COMMIT_WAIT, self._hold, flight, entry)
-
-        def committed(future: asyncio.Future[None]) -> None:
-            given_up.cancel()  # a failure is the storekeeper's to tell and to mend; the policy serves from memory
-            self._hold(flight, entry)
-
-        self._store.put(entry).add_done_callback(committed)
-
-    def _hold(self, flight: Flight, entry: Entry) -> None:
-        """Let *entry* serve, once."""
-        if self.flights.get(flight.domain) is flight:  # else held already: the store was slow, and answered after all
-            self._take_policy(entry, flight.began_at)
-            flight.found = True
-        if not flight.done:
-            self.flights.land(flight)
-
-    def _take_policy(self, entry: Entry, checked_at: float) -> None:
-        old = self.held.get(entry.domain)
-        changed = old is None or old.entry.policy != entry.policy
-        if self.negatives.pop(entry.domain) is not None or self.negatives.overflowed or (changed and old is not None):
-            self._changed()
-        self.held[entry.domain] = held = Held(entry, checked_at)
-        if changed:
-            announce(entry, new=old is None)
-        self._plan(held)
-
-    def _no_policy(self, flight: Flight, outcome: Absent | Failed | DnsFailed) -> None:
-        self.upkeep.tell_failure(flight.domain, outcome)
-        failed_at = None if isinstance(outcome, Absent) else self.upkeep.monotonic()
-        self._remember(flight, outcome, of_failure(outcome, self._settings.lookup), failed_at)
-
-    def _remember(
-        self,
-        flight: Flight,
-        outcome: Absent | Failed | DnsFailed | OwnFault,
-        verdict: Verdict,
-        failed_at: float | None,
-    ) -> None:
-        """End *flight* in *verdict*, which *outcome* led to, and repeat that for as long as it lasts."""
-        domain, now = flight.domain, self.upkeep.monotonic()
-        old = self.negatives.pop(domain)
-        if old is not None and now < old.until:
-            self._changed()
-        if verdict.kind is Kind.TEMP:  # DNS failures follow on_dns_failure; our own say nothing of the domain
-            failed_at = old.failed_at if old is not None else None
-            if old is None or old.verdict.kind is not Kind.TEMP:
-                log.warning("temp %s", KV(domain=domain, reason=verdict.reason))
-        flight.verdict = verdict
-        self.negatives.set(domain, Negative(verdict, now + verdict.lasts, failed_at, outcome))
-
-    # -- the store ------------------------------------------------------------
-
-    def take_stored(self, entries: Iterable[Entry]) -> None:
-        """Hold entries read from the store; what memory holds already is newer."""
-        now, wall = self.upkeep.monotonic(), self.upkeep.wall()
-        notes = []
-        for entry in entries:
-            if entry.domain in self.held:
-                continue
-            held = self.held[entry.domain] = Held(entry, now - max(0.0, wall - entry.fetched_at))
-            self.upkeep.left(held)  # makes good a time later than now, and notes what is expired
-            notes.append(self.upkeep.plan(held))
-        self.schedule(notes)
-
-    def contents(self) -> Iterator[Entry]:
-        """All that memory holds, for a store that begins anew."""
-        return iter([held.stored or held.entry for held in self.held.values()])
+            await fetched
+        finally:
+            landed()
+            self._holdings.plan_again(held)
 
     async def plan_anew(self) -> None:
-        """Judge all times anew and note all that is due, by turns: the clock was set, or the settings changed."""
+        """Plan every policy anew, in turns: the settings changed, or somebody set the clock."""
         self._changed()
-        domains = list(self.held)
-        for first in range(0, len(domains), AT_A_TURN):
-            turn = [held for domain in domains[first : first + AT_A_TURN] if (held := self.held.get(domain))]
-            for held in turn:
-                self.upkeep.judge_anew(held)
-            self.schedule([self.upkeep.plan(held) for held in turn])
+        held = list(self._holdings.policies.values())
+        for first in range(0, len(held), AT_A_TURN):
+            self._holdings.plan_anew(held[first : first + AT_A_TURN])
             await asyncio.sleep(0)
+
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Hold entries read from the store, where memory holds none fetched later."""
+        self._holdings.load(entries)
+
+    def all_loaded(self) -> None:
+        """Trust that the store has nothing that is not held."""
+        self._finder.loaded = True
+
+    def stop(self) -> None:
+        """Begin nothing more; what is held is still answered."""
+        self._finder.stopping = True
+
+    def abandon(self) -> None:
+        """Tell all who still wait that the daemon ends."""
+        for flight in list(self._finder.flights.values()):
+            flight.be_late(SHUTTING_DOWN)
+        self.dane.abandon(SHUTTING_DOWN)

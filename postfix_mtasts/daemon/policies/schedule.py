@@ -6,44 +6,28 @@ due times, go by the monotonic clock, which nobody can set.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 
 from ...core import entry as rules
-from ...core.entry import Entry, Timing, Trouble, Warned
-from ...core.names import Domain
-from ...core.outcome import Absent, DnsFailed, Failed
+from ...core.entry import Entry, Timing, Trouble
+from ...core.outcome import Failed
 from ...core.ports import Clock
-from ...core.quoting import KV
-from .held import Held, Note
+from . import announcing
+from .held import Clamped, Held, Note
 
-log = logging.getLogger(__name__)
-
-OWN_FAULT_PAUSE = 60.0  # seconds until a refresh that we failed at ourselves is tried again
+OWN_FAULT_PAUSE, OWN_FAULT_LEAST = 60.0, 1.0  # seconds until a refresh that we failed at ourselves is tried again
+CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by somebody explains
 BELIEVED_AFTER = 3_600.0  # seconds that the wall clock must have run on, unset, before times clamped by it are stored
-DNS_COMPLAINTS = 60.0  # seconds between two warnings: where a resolver is down, every domain fails
 
 
-class Upkeep:
+class Schedule:
     """Time rules for Held; *write* is told of each entry that has to be stored again."""
 
     def __init__(self, write: Callable[[Entry], object], clock: Clock) -> None:
         self._write = write
-        self._complained_at = float("-inf")
         self.timing = Timing(0.0, 0.0, 0.0)
         self.wall, self.monotonic = clock.wall, clock.monotonic
-        self._clock_set_at = clock.monotonic()  # or first seen
-
-    def clock_was_set(self) -> None:
-        """Believe the wall clock no more for a while; all times are to be judged anew."""
-        self._clock_set_at = self.monotonic()
-
-    def judge_anew(self, held: Held) -> None:
-        """Go by the clock as it is now: what was clamped by one that was wrong gets back its time as stored."""
-        if held.stored is not None:
-            held.entry, held.stored = held.stored, None
-        self.left(held)
 
     def left(self, held: Held) -> float:
         """Tell for how many seconds the policy is still in force; a time of fetch later than now becomes now first.
@@ -52,13 +36,13 @@ class Upkeep:
         believable: two seconds of a wrong clock at a start end no policy.
         """
         wall = self.wall()
+        if held.clamped is not None:
+            self._judge_clock(held, held.clamped, wall)
         entry = rules.clamped(held.entry, wall)
         if entry is not held.entry:
-            held.stored = held.stored or held.entry
-            held.entry = entry
-        if held.stored is not None and self._believes_the_clock():
-            held.stored = None
-            self._write(entry)
+            now = self.monotonic()
+            before = held.clamped.entry if held.clamped is not None else held.entry
+            held.clamped, held.entry = Clamped(before, wall - now, now), entry
         if rules.in_force(entry, wall, self.timing):
             held.expired_at = None
             return rules.ends_at(entry, self.timing) - wall
@@ -66,8 +50,14 @@ class Upkeep:
             held.expired_at = self.monotonic()
         return 0.0
 
-    def _believes_the_clock(self) -> bool:
-        return self.monotonic() >= self._clock_set_at + BELIEVED_AFTER
+    def _judge_clock(self, held: Held, clamped: Clamped, wall: float) -> None:
+        """Give an entry its times back if the clock was set since; store it as clamped if it ran on long enough."""
+        now = self.monotonic()
+        if abs(wall - now - clamped.clocks) > CLOCK_STEP:
+            held.entry, held.clamped = clamped.entry, None
+        elif now >= clamped.since + BELIEVED_AFTER:
+            held.clamped = None
+            self._write(held.entry)
 
     def expires_in(self, held: Held) -> float:
         """Like left(), without side effects."""
@@ -79,7 +69,7 @@ class Upkeep:
         if entry is held.entry:
             return False
         held.entry = entry
-        if held.stored is None:
+        if held.clamped is None:
             self._write(entry)
         return True
 
@@ -93,8 +83,8 @@ class Upkeep:
         self.warn(held, left)
 
     def put_off(self, held: Held) -> None:
-        """We could not fetch, which says nothing of the domain: try again soon."""
-        held.not_before = self.monotonic() + OWN_FAULT_PAUSE
+        """Try again soon, and before the policy ends: we failed, which says nothing of the domain."""
+        held.not_before = self.monotonic() + max(OWN_FAULT_LEAST, min(OWN_FAULT_PAUSE, self.left(held) / 4))
 
     def avoid(self, held: Held) -> list[str]:
         """The record ids that a recheck fetches nothing for: the policy's own, and one that failed a moment ago."""
@@ -105,29 +95,9 @@ class Upkeep:
 
     def warn(self, held: Held, left: float) -> None:
         """Say what an operator has to know of a failing refresh (RFC 8461 section 3.3)."""
-        if held.trouble is None:
-            return
-        warning, held.trouble = rules.warning_due(held.trouble, held.entry, self.wall(), self.timing)
-        if warning is Warned.NOTHING:
-            return
-        event = "policy-ended %s" if warning is Warned.ENDED else "refresh-failing %s"
-        trouble = held.trouble
-        fields = {"domain": held.entry.domain, "result": trouble.result_type, "reason": trouble.reason}
-        log.warning(event, KV(**fields, failures=trouble.failures, policy_left_s=int(left)))
-
-    def tell_failure(self, domain: Domain, outcome: Absent | Failed | DnsFailed) -> None:
-        """Log why a domain has no policy, if that is a failure; where DNS fails, not for every domain."""
-        match outcome:
-            case Failed():
-                fields = {"domain": domain, "result": outcome.result_type, "reason": outcome.reason}
-                log.warning("fetch-failed %s", KV(**fields, id=outcome.record_id))
-            case DnsFailed():
-                now = self.monotonic()
-                often = now < self._complained_at + DNS_COMPLAINTS
-                if not often:
-                    self._complained_at = now
-                level = logging.DEBUG if often else logging.WARNING
-                log.log(level, "dns-failed %s", KV(domain=domain, reason=outcome.reason))
+        if held.trouble is not None:
+            warning, held.trouble = rules.warning_due(held.trouble, held.entry, self.wall(), self.timing)
+            announcing.refresh_failing(held.entry.domain, held.trouble, warning, left)
 
     def wants_fetch(self, held: Held) -> bool:
         """Whether the refresher is to fetch the policy now."""
@@ -163,13 +133,3 @@ class Upkeep:
         else:
             wait = rules.refetch_at(held.entry, self.timing) - wall
         return max(wait, held.not_before - self.monotonic())
-
-
-def announce(entry: Entry, new: bool) -> None:
-    """Log a policy that is new or changed."""
-    event = "policy-new %s" if new else "policy-changed %s"
-    policy = entry.policy
-    fields = {"domain": entry.domain, "mode": policy.mode, "max_age": policy.max_age, "id": entry.record_id}
-    log.info(event, KV(**fields, mx=",".join(policy.mx)))
-    if policy.unusable:
-        log.warning("mx-pattern-unusable %s", KV(domain=entry.domain, mx=", ".join(policy.unusable)))

@@ -6,12 +6,13 @@ microseconds; what has to wait for the network waits in the keeper.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 
 from ...config.settings import MapSettings
 from ...core import netstring, socketmap
-from ...core.names import Domain, NoDomain, parse_key
+from ...core.names import Domain, NextHop, NoDomain, parse_key
 from ...core.quoting import KV
 from ...core.reply import reply_frame
 from ...core.verdict import Kind, Verdict
@@ -67,10 +68,14 @@ class Answerer:
         return self._reply(payload, request.map, settings, hop.domain, verdict)
 
     def _failed(self, payload: bytes) -> bytes:
-        """An error of our own must hold up no mail, and no other lookup: it counts as a policy that cannot be had."""
-        self._counts.errors += 1
-        log.exception("internal-error %s", KV(request=payload[:300]))
-        return socketmap.notfound()
+        """Answer in spite of an error of our own; with an enforced policy in force mail waits, else it goes on."""
+        domain = None
+        with contextlib.suppress(Exception):  # the same error may come again
+            request = socketmap.parse_request(payload)
+            hop = parse_key(request.key) if request is not None else None
+            domain = hop.domain if isinstance(hop, NextHop) else None
+        verdict = self._keeper.failed_to_answer(domain)
+        return socketmap.temp(verdict.reason) if verdict.kind is Kind.TEMP else socketmap.notfound()
 
     def _reply(self, payload: bytes, map_name: str, settings: MapSettings, domain: Domain, verdict: Verdict) -> bytes:
         reply = reply_frame(verdict, domain, settings.tlsrpt)

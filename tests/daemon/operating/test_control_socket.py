@@ -45,7 +45,7 @@ async def test_import(world: World, title: str, row: Any, result: str, fetched_a
     """Checked line by line; a clock or an old file cannot prolong or take back a policy."""
     world.hold(entry(fetched_at=NOW - 20))
     assert await results(Operations(world.keeper, world.counts), row) == [result]
-    assert world.keeper.held[D].entry.fetched_at == fetched_at
+    assert world.held[D].entry.fetched_at == fetched_at
 
 
 async def results(operations: Operations, *rows: Any) -> list[str]:
@@ -59,7 +59,7 @@ async def test_an_imported_policy_serves_once_it_is_stored(world: World) -> None
     importing = asyncio.create_task(results(Operations(world.keeper, world.counts), ROW))
     await world.settle()
     lookup = world.ask()
-    assert (lookup, world.keeper.held, importing.done()) == ([], {}, False)
+    assert (lookup, world.held, importing.done()) == ([], {}, False)
     world.store.waiting.pop().set_result(None)
     assert await importing == ["taken"]
     assert [verdict.kind for verdict in lookup] == ["secure"]
@@ -75,7 +75,7 @@ async def test_an_import_waits_for_a_fetch_under_way(world: World) -> None:
     world.resolver.answer(world.found())
     assert await importing == ["kept", "kept"]
     assert len(lookup) == 1
-    assert world.store.entries[D].fetched_at == world.keeper.held[D].entry.fetched_at == NOW
+    assert world.store.entries[D].fetched_at == world.held[D].entry.fetched_at == NOW
 
 
 @in_loop
@@ -96,7 +96,7 @@ async def test_what_is_forgotten_while_it_is_imported_stays_forgotten(world: Wor
     for future in world.store.waiting:
         future.set_result(None)
     await importing
-    assert (world.keeper.held, world.store.entries) == ({}, {})
+    assert (world.held, world.store.entries) == ({}, {})
 
 
 @in_loop
@@ -122,13 +122,13 @@ def fail(world: World, domain: str, times: int, result_type: str = "sts-webpki-i
     world.hold(entry(domain, **of_entry))
     failure = faults.failed(domain, Stage.TLS, "has expired", ResultType(result_type))
     for _ in range(times):
-        world.keeper.upkeep.failed(world.keeper.held[Domain(domain)], failure)
+        world.schedule.failed(world.held[Domain(domain)], failure)
 
 
 @in_loop
 async def test_status_of_a_fresh_daemon(world: World) -> None:
     """While the store is still being read it is answered at once, and says so."""
-    world.keeper.loaded = False
+    world.not_loaded()
     shown = await overview(world)
     assert (shown["loaded"], shown["policies"]) == (False, {"enforce": 0, "testing": 0, "none": 0})
     assert (shown["nearest_expiry"], shown["failures"], shown["lookups"]) == (None, [], {})

@@ -14,7 +14,7 @@ from tests.support.fakes.keeping import BUG, DIED, D, World, dane, in_loop
 @pytest.fixture
 def world() -> World:
     world = World()
-    world.keeper.upkeep.timing = world.keeper.upkeep.timing.__class__(8 * DAY, 8 * DAY, 300.0)  # no recheck here
+    world.schedule.timing = world.schedule.timing.__class__(8 * DAY, 8 * DAY, 300.0)  # no recheck here
     world.hold(entry(max_age=100 * DAY))
     return world
 
@@ -113,7 +113,7 @@ async def test_a_worker_that_dies_between_the_verdict_and_the_whole(world: World
     world.resolver.tell_early(EARLY)
     world.resolver.answer(DIED)
     assert world.kinds(dane=True) == ["dane-only"]
-    assert world.keeper.dane.flights == {}
+    assert world.keeper.dane._flights == {}
 
 
 @in_loop

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from postfix_mtasts.config.settings import CacheSettings, LookupSettings, RefreshSettings, Settings
+from postfix_mtasts.core.answering import OWN_FAULT_LASTS
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Cause, Outcome, OwnFault, Unchanged
-from postfix_mtasts.daemon.policies.keeper import AT_A_TURN, COMMIT_WAIT, OWN_FAULT_LASTS
+from postfix_mtasts.daemon.policies.finder import COMMIT_WAIT
+from postfix_mtasts.daemon.policies.keeper import AT_A_TURN
 from postfix_mtasts.daemon.policies.schedule import OWN_FAULT_PAUSE
 from postfix_mtasts.errors import StoreError
 from tests.support.fakes.entries import DAY, NOW, entry
@@ -84,7 +86,7 @@ async def test_errors_of_our_own(
 async def test_a_failure_of_our_own_is_not_the_domains(world: World) -> None:
     """TEMP for a moment, then the work begins anew; nothing is remembered, counted or reported against the domain."""
     reported: list[object] = []
-    world.keeper.report = lambda *failure: reported.append(failure)
+    world.report = lambda *failure: reported.append(failure)
     world.ask()
     world.resolver.answer(DIED)
     assert world.kinds() == ["temp"]
@@ -103,7 +105,7 @@ async def test_a_refresh_that_we_failed_at_is_tried_again_soon(world: World) -> 
     world.clock.advance(2 * DAY)
     assert world.keeper.due(D, lambda: None)
     world.resolver.answer(DIED)
-    assert world.keeper.held[D].trouble is None
+    assert world.held[D].trouble is None
     assert world.notes[-1][0] == world.clock.since_boot + OWN_FAULT_PAUSE
     assert world.pass_to_refresher()
 
@@ -116,14 +118,14 @@ async def test_an_error_while_an_outcome_is_taken_in(world: World, cached: bool,
     def broken(*_: object) -> None:
         raise RuntimeError("of our own")
 
-    world.keeper.report = broken
+    world.report = broken
     if cached:
         world.hold(entry())
         world.clock.advance(RECHECK)
     told = world.ask()
     world.resolver.answer(failed("new"))
     assert [v.kind for v in told] == [kind]
-    assert (world.counts.errors, world.keeper.flights) == (1, {})
+    assert (world.counts.errors, world.flights()) == (1, 0)
 
 
 REMEMBERED: list[tuple[str, Outcome | OwnFault, Settings, float]] = [
@@ -242,7 +244,7 @@ async def test_stopping(world: World) -> None:
     """While it shuts down, an unknown domain gets TEMP, a known one its answer, and who waits TEMP at the end."""
     world.hold(entry("known.example"))
     waiting = world.ask()
-    world.keeper.stopping = True
+    world.keeper.stop()
     assert world.kinds("other.example") == ["temp"]
     assert world.kinds("known.example") == ["secure"]
     world.keeper.abandon()
@@ -255,7 +257,7 @@ async def test_stopping(world: World) -> None:
 @in_loop
 async def test_a_key_asked_before_the_store_is_loaded(world: World) -> None:
     """It is read at once, and no network is needed for what the store has."""
-    world.keeper.loaded = False
+    world.not_loaded()
     world.store.entries[D] = entry()
     told = world.ask()
     await world.settle()
@@ -266,21 +268,24 @@ async def test_a_key_asked_before_the_store_is_loaded(world: World) -> None:
 @in_loop
 async def test_an_unreadable_store(world: World) -> None:
     """Where the store cannot tell whether a policy is there, Postfix is told TEMP, and nothing is remembered."""
-    world.keeper.loaded, world.store.instant = False, False
+    world.not_loaded()
+    world.store.instant = False
     told = world.ask()
+    await world.settle()
     world.store.waiting.pop().set_exception(StoreError("bad sector"))
     await world.settle()
     assert [v.kind for v in told] == ["temp"]
     assert world.ask() == []  # asks the store again
+    await world.settle()
     assert world.store.log == [("get", D), ("get", D)]
 
 
 @in_loop
 async def test_a_refresh_before_the_store_is_loaded(world: World) -> None:
     """It reads the store first: a failure must not hide the policy that is there, nor make lookups wait."""
-    world.keeper.loaded = False
+    world.not_loaded()
     world.store.entries[D] = entry()
-    world.keeper.refresh(D, lambda: None)
+    world.refresh(lambda: None)
     told = world.ask()
     await world.settle()
     assert [v.kind for v in told] == ["secure"]
@@ -291,16 +296,16 @@ async def test_a_refresh_before_the_store_is_loaded(world: World) -> None:
 @in_loop
 async def test_entries_loaded_while_a_flight_is_under_way(world: World) -> None:
     """What a flight finds is newer than what is loaded, and what memory holds is never replaced by it."""
-    world.keeper.loaded = False
+    world.not_loaded()
     told = world.ask()
     await world.settle()
-    world.keeper.take_stored([entry(fetched_at=NOW - 30 * DAY)])
+    world.keeper.load([entry(fetched_at=NOW - 30 * DAY)])
     world.resolver.answer(world.found(mx="new.example.com"))
     await world.settle()
-    world.keeper.take_stored([entry()])
+    world.keeper.load([entry()])
     assert told[0].policy is not None
     assert told[0].policy.mx == ("new.example.com",)
-    assert world.keeper.held[D].entry.policy.mx == ("new.example.com",)
+    assert world.held[D].entry.policy.mx == ("new.example.com",)
 
 
 @in_loop
@@ -310,7 +315,7 @@ async def test_stored_before_it_is_used(world: World) -> None:
     told = world.ask()
     world.resolver.answer(world.found())
     await world.settle(1)
-    assert (told, world.keeper.held) == ([], {})
+    assert (told, world.held) == ([], {})
     world.store.waiting.pop().set_result(None)
     await world.settle()
     assert [v.kind for v in told] == ["secure"]
@@ -334,14 +339,15 @@ async def test_a_stuck_disk(world: World) -> None:
     world.store.instant = False
     told = world.ask()
     world.resolver.answer(world.found())
+    await world.settle()
     await world.settle(COMMIT_WAIT - 1)
     assert told == []
     await world.settle(1)
     assert [v.kind for v in told] == ["secure"]
-    held = world.keeper.held[D]
+    held = world.held[D]
     world.store.waiting[0].set_result(None)
     await world.settle()
-    assert world.keeper.held[D] is held
+    assert world.held[D] is held
     assert len(told) == 1
 
 
@@ -353,7 +359,7 @@ async def test_single_flight(world: World) -> None:
     """Lookups, rechecks, the refresher and operators share one piece of work."""
     landed: list[str] = []
     lookups = [world.ask() for _ in range(40)]
-    world.keeper.refresh(D, lambda: landed.append("operator"))
+    world.refresh(lambda: landed.append("operator"))
     world.resolver.answer(world.found())
     await world.settle()
     assert (world.resolver.count, landed) == (1, ["operator"])
@@ -361,7 +367,7 @@ async def test_single_flight(world: World) -> None:
     world.clock.advance(DAY)
     world.ask()
     assert world.keeper.due(D, lambda: landed.append("refresher"))
-    world.keeper.refresh(D, lambda: landed.append("operator"))
+    world.refresh(lambda: landed.append("operator"))
     assert world.resolver.count == 2
     world.resolver.answer(world.found("3"))
     await world.settle()
@@ -375,11 +381,13 @@ async def test_a_refresh_that_meets_a_recheck(world: World) -> None:
     world.hold(entry())
     world.clock.advance(RECHECK)
     world.ask()
-    world.keeper.refresh(D, lambda: landed.append("one"))
-    world.keeper.refresh(D, lambda: landed.append("two"))
+    world.refresh(lambda: landed.append("one"))
+    world.refresh(lambda: landed.append("two"))
     assert world.resolver.answer(UNCHANGED).refetch_as is None
+    await world.settle()
     assert landed == []
     assert world.resolver.answer(failed()).refetch_as == "20231114"
+    await world.settle()
     assert landed == ["one", "two"]
     assert world.resolver.open == []
 
@@ -389,9 +397,9 @@ async def test_forget(world: World) -> None:
     """What is forgotten is gone from memory and the store, and the frames with it."""
     world.hold(entry())
     world.frames.ready[b"x"] = b"", [0]
-    assert world.keeper.forget(D)
-    assert not world.keeper.forget(D)
-    assert (world.keeper.held, world.store.entries, world.frames.ready) == ({}, {}, {})
+    assert world.keeper.forget(D)[0]
+    assert not world.keeper.forget(D)[0]
+    assert (world.held, world.store.entries, world.frames.ready) == ({}, {}, {})
     assert world.ask() == []
 
 
@@ -403,7 +411,7 @@ async def test_who_waits_while_a_domain_is_forgotten(world: World) -> None:
     assert world.resolver.count == 2
     world.resolver.answer(world.found(mx="old.example.com"))
     await world.settle()
-    assert (told, world.keeper.held, world.store.entries) == ([], {}, {})
+    assert (told, world.held, world.store.entries) == ([], {}, {})
     world.resolver.answer(world.found(mx="new.example.com"))
     await world.settle()
     assert [v.policy and v.policy.mx for v in told] == [("new.example.com",)]
@@ -419,7 +427,7 @@ async def test_forgotten_while_it_is_written(world: World) -> None:
     for future in world.store.waiting:
         future.set_result(None)
     await world.settle()
-    assert world.keeper.held == {}
+    assert world.held == {}
     assert [what for what, _ in world.store.log] == ["put", "delete"]
 
 
@@ -451,7 +459,7 @@ async def test_a_cached_policy_stays_until_its_end(world: World, title: str, ans
         world.resolver.answer(answer)
     world.clock.advance(1)
     assert world.ask() == []
-    assert world.keeper.held[D].entry.fetched_at == NOW
+    assert world.held[D].entry.fetched_at == NOW
 
 
 @in_loop
@@ -481,7 +489,7 @@ async def test_a_new_id_during_back_off(world: World) -> None:
     world.clock.advance(RECHECK)
     world.ask()
     world.resolver.answer(failed("2"))
-    world.keeper.held[D].retry_at = world.clock.since_boot + 2 * RECHECK
+    world.held[D].retry_at = world.clock.since_boot + 2 * RECHECK
     world.clock.advance(RECHECK)
     world.ask()
     assert world.resolver.answer(Unchanged("2")).avoid == ("1", "2")
@@ -523,11 +531,10 @@ async def test_a_clock_an_hour_back(world: World) -> None:
     """A time of fetch later than now becomes now, in memory at once and then in the store: nothing is prolonged."""
     world.hold(entry(max_age=DAY))
     world.clock.utc -= 3600
-    world.keeper.upkeep.clock_was_set()
     await world.keeper.plan_anew()
-    assert world.keeper.held[D].entry.fetched_at == NOW - 3600
+    assert world.held[D].entry.fetched_at == NOW - 3600
     assert world.store.entries[D].fetched_at == NOW
-    assert [kept.fetched_at for kept in world.keeper.contents()] == [NOW]
+    assert [kept.fetched_at for kept in world.keeper.known.contents()] == [NOW]
     world.clock.advance(DAY - 1)
     assert world.kinds() == ["secure"]
     assert world.store.entries[D].fetched_at == NOW - 3600
@@ -540,14 +547,12 @@ async def test_a_clock_a_year_ahead_and_right_again(world: World) -> None:
     """A clock set wrong for less than a day empties nothing."""
     world.hold(entry())
     world.clock.utc += 365 * DAY
-    world.keeper.upkeep.clock_was_set()
     await world.keeper.plan_anew()
     assert world.ask() == []
     world.resolver.answer(failed())
     world.clock.advance(3600)
     assert not world.keeper.due(D, lambda: None)
     world.clock.utc -= 365 * DAY
-    world.keeper.upkeep.clock_was_set()
     await world.keeper.plan_anew()
     assert world.kinds() == ["secure"]
     world.clock.advance(DAY)
@@ -563,14 +568,13 @@ async def test_an_expired_policy_is_kept_for_a_day(world: World) -> None:
     world.clock.advance(DAY)
     assert world.ask() == []
     world.resolver.answer(absent())
-    world.keeper.upkeep.clock_was_set()
     await world.keeper.plan_anew()
     world.clock.advance(DAY - 1)
     world.keeper.due(D, lambda: None)
-    assert D in world.keeper.held
+    assert D in world.held
     world.clock.advance(1)
     assert not world.keeper.due(D, lambda: None)
-    assert (world.keeper.held, world.store.entries) == ({}, {})
+    assert (world.held, world.store.entries) == ({}, {})
 
 
 @in_loop
@@ -600,7 +604,7 @@ async def test_negative_limit(world: World, limit: int) -> None:
         told = world.ask(f"d{number}.example")
         world.resolver.answer(absent())
         assert [v.kind for v in told] == ["notfound"]
-    assert len(world.keeper.negatives) == limit
+    assert world.keeper.known.lacks == limit
     assert world.kinds() == ["secure"]
 
 
@@ -611,7 +615,7 @@ async def test_a_frame_of_a_negative_answer_that_was_pushed_out(world: World) ->
     world.ask()
     world.resolver.answer(absent())
     world.frames.ready[b"x"] = b"", [0]
-    world.keeper.refresh(D, lambda: None)
+    world.refresh(lambda: None)
     world.resolver.answer(world.found())
     await world.settle()
     assert world.frames.ready == {}
@@ -628,7 +632,7 @@ async def test_refreshed_within_its_interval(world: World) -> None:
     assert world.pass_to_refresher()
     assert world.resolver.answer(world.found("20231114")).refetch_as == "20231114"
     await world.settle()
-    assert world.keeper.held[D].entry.fetched_at == world.clock.utc
+    assert world.held[D].entry.fetched_at == world.clock.utc
     assert world.pass_to_refresher()
 
 
@@ -637,13 +641,13 @@ async def test_an_older_note_does_nothing(world: World) -> None:
     """Each note stands in place of the ones before, so that they never multiply."""
     world.hold(entry())
     early = world.notes[-1][0]
-    world.keeper.refresh(D, lambda: None)
+    world.refresh(lambda: None)
     world.clock.advance(3600)
     world.resolver.answer(world.found())
     await world.settle()
     count = len(world.notes)
     world.clock.advance(early - world.clock.since_boot)
-    if world.clock.since_boot < world.keeper.held[D].due_at:
+    if world.clock.since_boot < world.held[D].due_at:
         assert not world.keeper.due(D, lambda: None)
     assert len(world.notes) == count
 
@@ -671,6 +675,34 @@ async def test_an_error_in_force_runs_one_retry_clock(world: World) -> None:
         world.clock.advance(1)
         assert world.keeper.due(D, lambda: None)
     assert delays == [300, 600, 1200, 2400, 3600, 3600]
+
+
+@in_loop
+async def test_a_reading_of_the_record_does_not_put_off_the_fetch(world: World) -> None:
+    """A domain that is looked up all the time is read all the time, and fetched when due all the same."""
+    world.hold(entry(fetched_at=NOW - 2 * DAY))
+    assert world.kinds() == ["secure"]
+    assert world.resolver.answer(UNCHANGED).refetch_as is None
+    assert world.keeper.due(D, lambda: None)
+    assert world.resolver.open[0][0].refetch_as == "20231114"
+
+
+@in_loop
+async def test_a_fetch_that_joined_a_recheck_follows_it(world: World) -> None:
+    """The flight it joined fetched nothing, so the fetch that was due comes after it, and the next is planned."""
+    world.hold(entry(fetched_at=NOW - 2 * DAY))
+    assert world.kinds() == ["secure"]
+    landed: list[bool] = []
+    world.notes.clear()
+    assert world.keeper.due(D, lambda: landed.append(True))
+    assert world.notes == []
+    world.resolver.answer(UNCHANGED)
+    await world.settle()
+    assert landed == []
+    assert world.resolver.answer(DIED).refetch_as == "20231114"
+    await world.settle()
+    assert landed == [True]
+    assert [(due, domain) for due, _, domain in world.notes] == [(500_060.0, D)]
 
 
 # -- DANE -------------------------------------------------------------------------------------

@@ -7,12 +7,11 @@ import logging
 import pytest
 
 from postfix_mtasts.core.entry import Entry, Timing
-from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Stage
 from postfix_mtasts.daemon.policies.held import Held
-from postfix_mtasts.daemon.policies.schedule import BELIEVED_AFTER, DNS_COMPLAINTS, Upkeep
+from postfix_mtasts.daemon.policies.schedule import BELIEVED_AFTER, Schedule
 from tests.support.fakes.entries import DAY, NOW, entry
-from tests.support.fakes.faults import dns_failed, failed
+from tests.support.fakes.faults import failed
 from tests.support.fakes.keeping import ManualClock
 
 FAILURE = failed("20231114", Stage.HTTP, "connection refused")
@@ -23,16 +22,12 @@ class Kept:
 
     def __init__(self, kept: Entry) -> None:
         self.clock, self.written = ManualClock(), list[Entry]()
-        self.upkeep = Upkeep(self.written.append, self.clock)
-        self.upkeep.timing = Timing(300.0, DAY, 300.0)
+        self.schedule = Schedule(self.written.append, self.clock)
+        self.schedule.timing = Timing(300.0, DAY, 300.0)
         self.held = Held(kept, self.clock.since_boot)
 
-    def set_clock(self) -> None:
-        self.upkeep.clock_was_set()
-        self.upkeep.judge_anew(self.held)
-
     def warn(self) -> None:
-        self.upkeep.warn(self.held, self.upkeep.left(self.held))
+        self.schedule.warn(self.held, self.schedule.left(self.held))
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -44,17 +39,17 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_warnings_of_a_failing_refresh(caplog: pytest.LogCaptureFixture) -> None:
     """At the second failure in a row, then daily, at a tenth of max_age, and when the policy ends for it."""
     kept = Kept(entry(max_age=10 * DAY))
-    kept.upkeep.failed(kept.held, FAILURE)
+    kept.schedule.failed(kept.held, FAILURE)
     assert warnings(caplog) == []
-    kept.upkeep.failed(kept.held, FAILURE)
+    kept.schedule.failed(kept.held, FAILURE)
     assert "policy_left_s=864000" in caplog.text
     assert "connection refused" in caplog.text
     assert warnings(caplog) == ["refresh-failing"]
     kept.clock.advance(DAY - 1)
-    kept.upkeep.failed(kept.held, FAILURE)
+    kept.schedule.failed(kept.held, FAILURE)
     assert warnings(caplog) == []
     kept.clock.advance(1)
-    kept.upkeep.failed(kept.held, FAILURE)
+    kept.schedule.failed(kept.held, FAILURE)
     assert warnings(caplog) == ["refresh-failing"]
     kept.clock.advance(8 * DAY)
     kept.warn()
@@ -70,7 +65,7 @@ def test_no_warning_for_mode_none(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is lost with such a policy."""
     kept = Kept(entry(mode="none"))
     for _ in range(3):
-        kept.upkeep.failed(kept.held, FAILURE)
+        kept.schedule.failed(kept.held, FAILURE)
     kept.clock.advance(8 * DAY)
     kept.warn()
     assert warnings(caplog) == []
@@ -89,7 +84,7 @@ def test_three_more_tries_before_the_end() -> None:
     kept = Kept(entry(max_age=7 * DAY))
     kept.clock.advance(7 * DAY - 8000)
     for _ in range(5):
-        kept.upkeep.failed(kept.held, FAILURE)
+        kept.schedule.failed(kept.held, FAILURE)
     assert kept.held.retry_at - kept.clock.since_boot == 2000
 
 
@@ -105,28 +100,28 @@ def test_when_it_is_due(title: str, fields: dict[str, int], later: float, wait: 
     """When the refresher has to come back, if not for a fetch."""
     kept = Kept(entry(**fields))  # type: ignore[arg-type]
     kept.clock.advance(later)
-    kept.upkeep.left(kept.held)
-    assert kept.upkeep.plan(kept.held)[0] == kept.held.due_at == kept.clock.since_boot + wait
-    assert not kept.upkeep.wants_fetch(kept.held)
+    kept.schedule.left(kept.held)
+    assert kept.schedule.plan(kept.held)[0] == kept.held.due_at == kept.clock.since_boot + wait
+    assert not kept.schedule.wants_fetch(kept.held)
 
 
 def test_due_at_a_tenth_while_failing() -> None:
     """The warning at a tenth of max_age comes in time, however far away the next try is."""
     kept = Kept(entry(max_age=10 * DAY))
-    kept.upkeep.timing = Timing(300.0, DAY, 7 * DAY)
+    kept.schedule.timing = Timing(300.0, DAY, 7 * DAY)
     kept.clock.advance(8.9 * DAY)
-    kept.upkeep.failed(kept.held, FAILURE)
-    assert kept.upkeep.plan(kept.held)[0] - kept.clock.since_boot == pytest.approx(0.1 * DAY)
+    kept.schedule.failed(kept.held, FAILURE)
+    assert kept.schedule.plan(kept.held)[0] - kept.clock.since_boot == pytest.approx(0.1 * DAY)
 
 
 def test_a_note_names_the_end() -> None:
     """What is overdue goes by time left, and what is expired goes last."""
     kept = Kept(entry())
     kept.clock.advance(DAY)
-    assert kept.upkeep.plan(kept.held)[1:] == (kept.clock.since_boot + 6 * DAY, "example.com")
+    assert kept.schedule.plan(kept.held)[1:] == (kept.clock.since_boot + 6 * DAY, "example.com")
     kept.clock.advance(6 * DAY)
-    kept.upkeep.left(kept.held)
-    assert kept.upkeep.plan(kept.held)[1] == float("inf")
+    kept.schedule.left(kept.held)
+    assert kept.schedule.plan(kept.held)[1] == float("inf")
 
 
 @pytest.mark.parametrize("max_age", [3600, DAY, 7 * DAY, 31_557_600])
@@ -135,7 +130,7 @@ def test_due_times_are_spread(max_age: int) -> None:
     waits = []
     for number in range(200):
         kept = Kept(entry(f"d{number}.example", max_age=max_age))
-        waits.append(kept.upkeep.plan(kept.held)[0] - kept.clock.since_boot)
+        waits.append(kept.schedule.plan(kept.held)[0] - kept.clock.since_boot)
     period = min(DAY, max_age / 2)
     assert period / 2 <= min(waits) < 0.55 * period
     assert 0.95 * period < max(waits) <= period
@@ -144,10 +139,10 @@ def test_due_times_are_spread(max_age: int) -> None:
 def test_use_is_kept_to_the_day() -> None:
     """A thousand lookups a day cost one write."""
     kept = Kept(entry())
-    assert not kept.upkeep.note_use(kept.held)
+    assert not kept.schedule.note_use(kept.held)
     kept.clock.advance(DAY)
-    assert kept.upkeep.note_use(kept.held)
-    assert not kept.upkeep.note_use(kept.held)
+    assert kept.schedule.note_use(kept.held)
+    assert not kept.schedule.note_use(kept.held)
     assert [written.used_at for written in kept.written] == [(NOW + DAY) // DAY * DAY]
 
 
@@ -155,14 +150,14 @@ def test_a_clock_set_back_is_written_once_it_is_believed() -> None:
     """In memory a time later than now becomes now at once; the store learns of it after an hour."""
     kept = Kept(entry(max_age=10 * DAY))
     kept.clock.utc -= 3 * DAY
-    kept.set_clock()
+    kept.schedule.left(kept.held)
     assert (kept.held.entry.fetched_at, kept.written) == (NOW - 3 * DAY, [])
     kept.clock.advance(BELIEVED_AFTER - 1)
-    kept.upkeep.left(kept.held)
+    kept.schedule.left(kept.held)
     assert kept.written == []
     kept.clock.advance(1)
-    kept.upkeep.left(kept.held)
-    kept.upkeep.left(kept.held)
+    kept.schedule.left(kept.held)
+    kept.schedule.left(kept.held)
     assert [written.fetched_at for written in kept.written] == [NOW - 3 * DAY]
 
 
@@ -170,13 +165,13 @@ def test_a_clock_two_years_back_for_two_seconds() -> None:
     """The policy serves with the clock wrong, lookups write nothing, and all is as before once it is right."""
     kept = Kept(entry(max_age=10 * DAY))
     kept.clock.utc -= 730 * DAY
-    assert kept.upkeep.left(kept.held) == 10 * DAY
-    kept.upkeep.note_use(kept.held)
+    assert kept.schedule.left(kept.held) == 10 * DAY
+    kept.schedule.note_use(kept.held)
     kept.clock.advance(2)
     kept.clock.utc += 730 * DAY
-    kept.set_clock()
-    assert (kept.held.entry, kept.held.stored, kept.written) == (entry(max_age=10 * DAY), None, [])
-    assert kept.upkeep.left(kept.held) == 10 * DAY - 2
+    kept.schedule.left(kept.held)
+    assert (kept.held.entry, kept.held.clamped, kept.written) == (entry(max_age=10 * DAY), None, [])
+    assert kept.schedule.left(kept.held) == 10 * DAY - 2
 
 
 def test_a_clock_set_twice() -> None:
@@ -184,19 +179,8 @@ def test_a_clock_set_twice() -> None:
     kept = Kept(entry(max_age=10 * DAY))
     for step in (-2 * DAY, -DAY, DAY):
         kept.clock.utc += step
-        kept.set_clock()
+        kept.schedule.left(kept.held)
     assert kept.held.entry.fetched_at == NOW - 2 * DAY
     kept.clock.utc += 2 * DAY
-    kept.set_clock()
+    kept.schedule.left(kept.held)
     assert kept.held.entry.fetched_at == NOW
-
-
-def test_dns_failures_are_not_logged_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
-    """Where a resolver is down every domain fails: one warning a minute tells it."""
-    kept = Kept(entry())
-    for _ in range(100):
-        kept.upkeep.tell_failure(Domain("example.com"), dns_failed("timeout"))
-    assert warnings(caplog) == ["dns-failed"]
-    kept.clock.advance(DNS_COMPLAINTS)
-    kept.upkeep.tell_failure(Domain("example.com"), dns_failed("timeout"))
-    assert warnings(caplog) == ["dns-failed"]

@@ -66,7 +66,7 @@ def test_every_map_and_key_gets_one_answer(world: Asked) -> None:
 
 
 def change_policy(world: Asked) -> None:
-    world.keeper.refresh(D, lambda: None)
+    world.refresh(lambda: None)
     world.resolver.answer(world.found(mode="none"))
 
 
@@ -168,34 +168,56 @@ async def test_counts(world: Asked) -> None:
     assert [count for bound, count in world.counts.cold_buckets() if bound in ("0.1", "0.25", "+Inf")] == [0, 1, 1]
 
 
-@pytest.mark.parametrize("cold", [False, True])
+BUG_TOLD = b"TEMP an internal error, see the log"
+ERRORS = [
+    ("an enforced policy is held", "example.com", "enforce", BUG_TOLD),
+    ("one that is being tested is held", "testing.example", "testing", NOTFOUND),
+    ("an enforced policy has just been fetched", "other.example", "enforce", BUG_TOLD),
+    ("one to be tested has just been fetched", "other.example", "testing", NOTFOUND),
+    ("there is none", "other.example", "", NOTFOUND),
+]
+
+
+@pytest.mark.parametrize(("title", "domain", "mode", "reply"), ERRORS, ids=[case[0] for case in ERRORS])
 @in_loop
-async def test_an_error_of_our_own_costs_one_answer(world: Asked, cold: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """It is NOTFOUND, logged and counted, with or without a wait; and others who wait are answered."""
+async def test_an_error_of_our_own_while_answering(
+    world: Asked, title: str, domain: str, mode: str, reply: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Mail waits where a policy is enforced, else it goes on; it is logged and counted, and others are answered."""
     others: list[Verdict] = []
-    domain = "other.example" if cold else "example.com"
-    broken = pytest.MonkeyPatch()
-    broken.setattr("postfix_mtasts.daemon.serving.handler.reply_frame", lambda *_: 1 / 0)
-    replies = world.request(f"postfix {domain}")
-    if cold:
-        world.keeper.lookup(NextHop(Domain(domain), "25"), False, others.append)
-        world.resolver.answer(world.found())
-        await world.settle()
-        assert [v.kind for v in others] == ["secure"]
-    broken.undo()
-    assert replies == [netstring.encode(NOTFOUND)]
+    world.hold(entry("testing.example", mode="testing"))
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr("postfix_mtasts.daemon.serving.handler.reply_frame", lambda *_: 1 / 0)
+        replies = world.request(f"postfix {domain}")
+        if domain == "other.example":
+            world.keeper.lookup(NextHop(Domain(domain), "25"), False, others.append)
+            world.resolver.answer(world.found(mode=mode) if mode else absent())
+            await world.settle()
+            assert [v.kind for v in others] == ["secure" if mode == "enforce" else "notfound"]
+    assert replies == [netstring.encode(reply)]
     assert world.counts.errors == 1
     assert "internal-error" in caplog.text
+
+
+@in_loop
+async def test_an_error_in_the_keeper_while_answering(world: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where the keeper meets it, and where even the request cannot be read."""
+    monkeypatch.setattr(world.keeper, "lookup", lambda *_: 1 / 0)
+    assert world.request("postfix example.com") == [netstring.encode(BUG_TOLD)]
+    assert world.request("postfix other.example") == [netstring.encode(NOTFOUND)]
+    monkeypatch.setattr("postfix_mtasts.daemon.serving.handler.parse_key", lambda *_: 1 / 0)
+    assert world.request("postfix example.com") == [netstring.encode(NOTFOUND)]
+    assert world.counts.errors == 3
 
 
 @in_loop
 async def test_an_error_while_one_is_told_keeps_no_other_waiting(world: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of two who wait meets a bug; both are answered."""
     replies = [world.request(f"{name} other.example") for name in ("postfix-dane", "postfix")]
-    monkeypatch.setattr(world.keeper.dane, "known", lambda *_: 1 / 0)
+    monkeypatch.setattr(world.keeper.dane, "status", lambda *_: 1 / 0)
     world.resolver.answer(world.found())
     await world.settle()
-    assert replies == [[netstring.encode(NOTFOUND)], [netstring.encode(SECURE)]]
+    assert replies == [[netstring.encode(BUG_TOLD)], [netstring.encode(SECURE)]]
     assert world.counts.errors == 1
 
 

@@ -26,8 +26,9 @@ from postfix_mtasts.core.policy import parse_policy
 from postfix_mtasts.core.ports import ResolverFacts, Urgency
 from postfix_mtasts.core.verdict import Verdict
 from postfix_mtasts.daemon.counters import Counts
-from postfix_mtasts.daemon.policies.held import Note
+from postfix_mtasts.daemon.policies.held import Held, Note
 from postfix_mtasts.daemon.policies.keeper import Keeper
+from postfix_mtasts.daemon.policies.schedule import Schedule
 from postfix_mtasts.daemon.serving.reply_cache import Frames
 from postfix_mtasts.faults import Fault, Seen
 
@@ -156,12 +157,42 @@ class World:
     def __init__(self, settings: Settings | None = None) -> None:
         self.clock, self.resolver, self.store = ManualClock(), FakeResolver(), FakeStore()
         self.frames, self.counts = Frames(60.0, self.clock.monotonic), Counts()
-        self.keeper = Keeper(
-            settings or Settings(), self.resolver, self.store, self.frames.empty, self.counts, self.clock
-        )
-        self.keeper.loaded = True
         self.notes: list[Note] = []
-        self.keeper.schedule = self.notes.extend
+        self.report: Callable[[Failed, Entry | None, Domain], None] = lambda failed, held, domain: None
+        self.keeper = Keeper(
+            settings or Settings(),
+            self.resolver,
+            self.store,
+            self.clock,
+            self.counts,
+            changed=self.frames.empty,
+            plan=self.notes.extend,
+            report=lambda failed, held, domain: self.report(failed, held, domain),
+        )
+        self.keeper.all_loaded()
+
+    @property
+    def held(self) -> dict[Domain, Held]:
+        """What is held, to be looked at and tampered with."""
+        return self.keeper._holdings.policies
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.keeper._schedule
+
+    def refresh(self, landed: Callable[[], None] = lambda: None) -> asyncio.Task[Outcome | OwnFault]:
+        """Have the policy of D fetched again; *landed* is called at the end."""
+        task = self.keeper.refresh(D)
+        task.add_done_callback(lambda _: landed())
+        return task
+
+    def flights(self) -> int:
+        """How many flights for policies are under way."""
+        return len(self.keeper._finder.flights)
+
+    def not_loaded(self) -> None:
+        """Let the store not be loaded yet."""
+        self.keeper._finder.loaded = False
 
     def ask(self, domain: str = D, dane: bool = False, port: str = "25") -> list[Verdict]:
         """Look *domain* up; the answer is in the list once it is there."""
@@ -177,7 +208,7 @@ class World:
     def hold(self, entry: Entry) -> None:
         """Have *entry* in memory, as read from the store."""
         self.store.entries[entry.domain] = entry
-        self.keeper.take_stored([entry])
+        self.keeper.load([entry])
 
     async def settle(self, seconds: float = 0.0) -> None:
         """Move the time, and let all run that is to run then."""

@@ -1,0 +1,255 @@
+"""The finder: what is not known of a domain it finds out, in one flight for each domain, whoever asked.
+
+A flight asks the store (until that is loaded as a whole), then the resolver.
+What it finds goes to holdings, and then those who wait look again (keeper):
+
+    begin, recheck -> _set_out -> resolver -> _apply -> no policy    plain calls: most domains have none
+                                                     -> Found -> _store_policy    a coroutine: stored, held, told
+
+Of two outcomes for a domain the one begun later wins: there is one flight at
+a time, and what a flight made void finds counts for nothing.
+
+Source: RFC 8461 sections 3.3 and 5.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from ...config.settings import LookupSettings
+from ...core import entry as rules
+from ...core.entry import Entry
+from ...core.names import Domain
+from ...core.outcome import Absent, Cause, DnsFailed, Failed, Found, Outcome, OwnFault, Stage, Unchanged
+from ...core.ports import Resolver, Urgency
+from ...core.quoting import KV
+from ...core.verdict import Kind, Verdict
+from ...errors import StoreError
+from ...faults import Fault, Seen
+from ..counters import Counts
+from . import announcing
+from .flights import Flight, Flights, State
+from .held import Held
+from .holdings import Holdings
+
+log = logging.getLogger(__name__)
+
+Ending: TypeAlias = Outcome | OwnFault
+Search: TypeAlias = Flight[Domain, Ending]
+T = TypeVar("T")
+
+COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
+FAILED_BEFORE = Verdict(Kind.NOTFOUND, "still being looked up, and the attempt before failed, so mail goes on", 0.0)
+STORE_UNREADABLE = OwnFault(Cause.STORE, "the policy store cannot be read")
+INTERNAL_ERROR = "an internal error, see the log"
+
+
+class EntryStore(Protocol):
+    """policies.store_thread.StoreKeeper, as far as it is asked for single policies."""
+
+    def get(self, domain: Domain) -> asyncio.Future[Entry | None]: ...
+    def put(self, entry: Entry) -> asyncio.Future[None]: ...
+    def delete(self, domain: Domain) -> asyncio.Future[None]: ...
+
+
+class Finder:
+    """The flights for policies."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        resolver: Resolver,
+        store: EntryStore,
+        counts: Counts,
+        report: Callable[[Failed, Entry | None, Domain], None],
+    ) -> None:
+        self._holdings, self._resolver, self._store = holdings, resolver, store
+        self._counts, self._report = counts, report
+        self._schedule = holdings.schedule
+        self.flights: Flights[Domain, Ending] = Flights(self._late)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.loaded = False  # all that is stored is held: no need to ask the store for one domain
+        self.stopping = False  # begin nothing more
+
+    def configure(self, settings: LookupSettings) -> None:
+        self._settings = settings
+
+    # -- beginnings ---------------------------------------------------------
+
+    def begin(self, domain: Domain, again: bool = False) -> Search:
+        """Find out about *domain*, once it is certain whether the store has a policy; *again*: fetch that anew."""
+        flight = self._take_off(domain)
+        if self.loaded or domain in self._holdings.policies:
+            self._set_out(flight, again)
+        else:
+            self.spawn(self._ask_store(flight, again))
+        return flight
+
+    def recheck(self, held: Held) -> float:
+        """Have the record read behind the answer where that is due; return the seconds until it is due again."""
+        recheck = self._schedule.timing.recheck
+        left = held.checked_at + recheck - self._schedule.monotonic()
+        if left > 0:
+            return left
+        if held.entry.domain not in self.flights and not self.stopping:
+            flight = self._take_off(held.entry.domain)
+            self._discover(flight, Urgency.UPKEEP, avoid=self._schedule.avoid(held))
+        return recheck
+
+    def refresh(self, domain: Domain) -> asyncio.Task[Ending]:
+        """Fetch the policy of *domain* again, lost record or not; the task returns how that ended."""
+        return self.spawn(self._fetched(self.flights.get(domain) or self.begin(domain, again=True)))
+
+    async def _fetched(self, flight: Search) -> Ending:
+        """Return how *flight* ended, or the fetch after it where it read the record and had no reason to fetch."""
+        outcome = await flight.end()
+        unfetched = isinstance(outcome, (Unchanged, Absent, DnsFailed)) and flight.state is State.LANDED
+        if unfetched and not self.stopping and self._holdings.in_force(flight.domain) is not None:
+            return await self.refresh(flight.domain)
+        return outcome
+
+    async def import_entry(self, entry: Entry) -> bool:
+        """Store *entry*, then hold it; tell whether: where a fetch as new is held, that stays."""
+        domain = entry.domain
+        while (under_way := self.flights.get(domain)) is not None:
+            await under_way.end()
+        held = self._holdings.policies.get(domain)
+        if held is not None and rules.newest(entry, held.entry, self._schedule.wall()) is held.entry:
+            return False
+        flight = self._take_off(domain)
+        flight.began_at -= max(0.0, self._schedule.wall() - entry.fetched_at)  # the record was read no later
+        await self._store_policy(flight, entry, self._store.put(entry), Unchanged(entry.record_id))
+        return flight.state is State.LANDED
+
+    def _take_off(self, domain: Domain) -> Search:
+        now = self._schedule.monotonic()
+        flight = self.flights.take_off(domain, domain, now, self._settings.wait)
+        if (held := self._holdings.policies.get(domain)) is not None:
+            held.checked_at = now  # a reading counts from its start, successful or not
+        return flight
+
+    async def _ask_store(self, flight: Search, again: bool) -> None:
+        """Read one domain from a store that is not yet loaded as a whole, then go on."""
+        try:
+            entry = await self._store.get(flight.domain)
+        except StoreError as error:
+            log.error("store-unreadable %s", KV(domain=flight.domain, reason=error))
+            self.flights.land(flight, STORE_UNREADABLE)
+            return
+        if entry is not None and flight.state is not State.VOID:
+            self._holdings.load([entry])
+        self._set_out(flight, again)
+
+    def _set_out(self, flight: Search, again: bool) -> None:
+        held = self._holdings.in_force(flight.domain)
+        if held is None:
+            self._discover(flight, Urgency.LOOKUP)
+        elif again:
+            flight.tell()  # lookups need not wait for the fetch
+            soon = rules.expiring(held.entry, self._schedule.wall(), self._schedule.timing)
+            self._discover(flight, Urgency.EXPIRING if soon else Urgency.UPKEEP, refetch_as=held.entry.record_id)
+        else:  # the store knew
+            self.flights.land(flight, Unchanged(held.entry.record_id))
+
+    def _discover(
+        self,
+        flight: Search,
+        urgency: Urgency,
+        avoid: Sequence[str] = (),
+        refetch_as: str | None = None,
+    ) -> None:
+        self._resolver.discover(flight.domain, avoid, refetch_as, lambda found: self._apply(flight, found), urgency)
+
+    def _late(self, flight: Search) -> None:
+        """Tell those who wait that lookup.wait is over; the work goes on.
+
+        A policy host that hangs for ever must not hold mail up for ever: who
+        failed or was late before is no reason to defer again (RFC 8461 section 3.3).
+        """
+        if self._holdings.failed_before(flight.domain):
+            flight.be_late(FAILED_BEFORE)
+            return
+        reason = f"{flight.domain} is still being looked up after {self._settings.wait:g} s"
+        if flight.lookups:
+            announcing.held_up(flight.domain, reason)
+            self._holdings.told_temp(flight.domain)
+        flight.be_late(Verdict(Kind.TEMP, reason, 0.0))
+
+    # -- outcomes -----------------------------------------------------------
+
+    def _apply(self, flight: Search, outcome: Ending) -> None:
+        """Take in what a flight found out. Only from here on what is held changes; an error of our own is a failure."""
+        try:
+            if flight.state is not State.VOID:
+                if isinstance(outcome, Found):
+                    self._counts.fetches["ok"] += 1
+                    entry = self._holdings.entry_of(flight.domain, outcome, bool(flight.lookups))
+                    self.spawn(self._store_policy(flight, entry, self._store.put(entry), outcome))
+                    return
+                outcome = self._without_policy(flight, outcome)
+        except Exception:
+            self._counts.errors += 1
+            log.exception("internal-error %s", KV(domain=flight.domain))
+            outcome = self._own_failure(flight.domain, INTERNAL_ERROR)
+        self.flights.land(flight, outcome)
+
+    async def _store_policy(self, flight: Search, entry: Entry, written: asyncio.Future[None], outcome: Ending) -> None:
+        """Wait until *entry* is on the disk, then hold it, then answer: kill -9 loses none that Postfix was told of.
+
+        What cannot be written serves from memory: to say so, and to write it later, is the store's.
+        """
+        try:
+            await asyncio.wait([written], timeout=COMMIT_WAIT)
+            if flight.state is not State.VOID:
+                self._holdings.hold(entry, flight.began_at)
+        except Exception:
+            self._counts.errors += 1
+            log.exception("internal-error %s", KV(domain=flight.domain))
+            outcome = self._own_failure(flight.domain, INTERNAL_ERROR)
+        self.flights.land(flight, outcome)
+
+    def _without_policy(self, flight: Search, outcome: Unchanged | Absent | Failed | DnsFailed | OwnFault) -> Ending:
+        """Take in what is no policy, and return it; a bug of ours, which would come again, is a failed fetch."""
+        domain, held = flight.domain, self._holdings.in_force(flight.domain)
+        if isinstance(outcome, OwnFault) and not outcome.passing:
+            self._counts.errors += 1
+            log.error("internal-error %s", KV(domain=domain, reason=outcome.reason))
+            outcome = self._own_failure(domain, outcome.reason)
+        elif isinstance(outcome, Failed):
+            self._report(outcome, held.entry if held is not None else None, domain)
+        if isinstance(outcome, Failed):
+            self._counts.fetches[outcome.result_type] += 1
+        match outcome:
+            case Unchanged():
+                log.debug("record-unchanged %s", KV(domain=domain))
+            case missing if held is None:
+                self._holdings.miss(domain, missing)
+            case Failed():
+                self._holdings.fetch_failed(held, outcome)
+            case OwnFault():
+                self._holdings.put_off(held)
+            case missing:
+                log.debug("record-missing %s", KV(domain=domain, reason=missing.reason))
+        if flight.state is State.LATE and self._deferred(outcome):
+            self._holdings.not_late(domain)
+        return outcome
+
+    def _deferred(self, outcome: Ending) -> bool:
+        """Whether a lateness that ended so was not the policy host's: DNS failed, and that defers, or we did."""
+        defers = self._settings.on_dns_failure == "defer"
+        return isinstance(outcome, OwnFault) or (isinstance(outcome, DnsFailed) and defers)
+
+    def _own_failure(self, domain: Domain, reason: str) -> Failed:
+        """Make a failed fetch of an error of our own."""
+        held = self._holdings.policies.get(domain)
+        record_id = held.entry.record_id if held is not None else ""
+        return Failed(record_id, Stage.HTTP, Seen(Fault.INTERNAL, value=reason))
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
