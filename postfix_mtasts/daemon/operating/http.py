@@ -1,52 +1,54 @@
 """/metrics and /healthz: a small HTTP server in a thread of its own.
 
-It shares nothing with the answer path: what it shows it asks of the loop, and
-a loop that does not answer in time is itself the answer (503).
+It shares nothing with the answer path: what it shows it asks of the daemon's
+loop, and a loop that does not answer in time is itself the answer (503).
+
+Rule 1: clients of monitoring never take what Postfix needs. A few connections
+        are open at most, and one more closes the oldest; a request with its
+        answer has one deadline; no thread is made for any of it.
+Rule 2: nothing here asks DNS: the name of this machine is nobody's business.
+
+Source: RFC 9112, as far as GET and HEAD with "Connection: close" need it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-import socketserver
 import threading
-from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, TypeVar
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 from ...errors import ListenError
 from ...process.listeners import split_inet
 from .metrics import Collector, Snapshot
 
-LOOP_PATIENCE = 5.0  # seconds
-CLIENT_PATIENCE = 10.0  # seconds that a client may take over its request
+CLIENTS = 8  # connections at once
+LOOP_PATIENCE = 5.0  # seconds for the daemon's loop to answer
+CLIENT_PATIENCE = 10.0  # seconds from the connection to the last byte of the answer
+HEAD_LIMIT = 8_192  # bytes of a request
+
+PLAIN = "text/plain; charset=utf-8"
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 T = TypeVar("T")
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = CLIENT_PATIENCE
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """No line a scrape."""
-
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that breaks off is no event."""
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+    content_type: str = PLAIN
 
 
 class HttpServer:
-    """Listens on metrics.listen. Raises: ListenError."""
+    """Listens on metrics.listen until closed. Raises: ListenError."""
 
     def __init__(
         self,
@@ -55,61 +57,133 @@ class HttpServer:
         snapshot: Callable[[], Coroutine[Any, Any, Snapshot]],
         faults: Callable[[], list[str]],
     ) -> None:
-        self._loop, self._faults = loop, faults
-        registry = CollectorRegistry(auto_describe=False)
-        self._collector = Collector(lambda: self._ask(snapshot))
-        self._registry = registry
-        registry.register(self._collector)
-        self._metrics = make_wsgi_app(registry)
-        host, port = split_inet(address)
-        try:
-            kind = _Server6 if ":" in host else _Server
-            self._server = make_server(host, port, self._answer, server_class=kind, handler_class=_Handler)
-        except OSError as error:
-            raise ListenError(f"metrics.listen: {address}: {error.strerror or error}") from None
-        threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
+        self._loop, self._snapshot, self._faults = loop, snapshot, faults
+        self._clients: list[asyncio.Task[Any] | None] = []  # the oldest first
+        sock = _listening(address)
+        self._own, self._closed = asyncio.new_event_loop(), asyncio.Event()
+        threading.Thread(target=self._run, args=(sock,), name="http", daemon=True).start()
 
     def close(self) -> None:
-        """Begin to stop; the loop need not wait for the thread to notice."""
-        threading.Thread(target=self._stop, name="http-stop", daemon=True).start()
+        """Begin to stop; the caller need not wait for the thread to notice."""
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self._own.call_soon_threadsafe(self._closed.set)
 
-    def _stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    # -- the thread -----------------------------------------------------------
 
-    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    def _run(self, sock: socket.socket) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._own) as runner:
+            runner.run(self._listen(sock))
+
+    async def _listen(self, sock: socket.socket) -> None:
+        server = await asyncio.start_server(self._serve, sock=sock, limit=HEAD_LIMIT)
+        await self._closed.wait()
+        server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if len(self._clients) >= CLIENTS and (oldest := self._clients.pop(0)) is not None:
+            oldest.cancel()
+        self._clients.append(task)
+        writer.transport.set_write_buffer_limits(0)  # drain() waits for the last byte
         try:
-            match environ["PATH_INFO"]:
+            async with asyncio.timeout(CLIENT_PATIENCE):
+                writer.write(await self._respond(reader))
+                await writer.drain()
+                writer.close()
+        except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass  # a client that breaks off, or takes too long, is no event
+        finally:
+            with contextlib.suppress(ValueError):  # it made room already
+                self._clients.remove(task)
+            if not writer.is_closing():
+                writer.transport.abort()
+
+    async def _respond(self, reader: asyncio.StreamReader) -> bytes:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        request, *fields = head.split("\r\n")
+        words = request.split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):
+            answer = _plain(400, "the first line is not that of an HTTP/1 request")
+        elif words[0] not in ("GET", "HEAD"):
+            answer = _plain(405, "only GET and HEAD work here")
+        else:
+            answer = await self._answer(words[1].partition("?")[0], _accepted(fields))
+        lines = (
+            f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}",
+            f"Content-Type: {answer.content_type}",
+            f"Content-Length: {len(answer.body)}",
+            "Connection: close",
+        )
+        return "\r\n".join((*lines, "", "")).encode() + (b"" if words[0] == "HEAD" else answer.body)
+
+    async def _answer(self, path: str, accepted: str) -> _Answer:
+        try:
+            match path:
                 case "/metrics":
-                    return list(self._metrics(environ, start))
+                    return _metrics(await self._ask(self._snapshot), accepted)
                 case "/healthz":
-                    faults = self._ask(self._moving)
+                    faults = await self._ask(self._moving)
                 case _:
-                    return _plain(start, "404 Not Found", "here are /metrics and /healthz")
-        except (FutureTimeoutError, RuntimeError):  # RuntimeError: the loop is closed
+                    return _plain(404, "here are /metrics and /healthz")
+        except TimeoutError:
             faults = [f"the event loop did not answer within {LOOP_PATIENCE:g} s"]
-        if faults:
-            return _plain(start, "503 Service Unavailable", "\n".join(faults))
-        return _plain(start, "200 OK", "ok")
+        except RuntimeError:
+            faults = ["the event loop has ended"]
+        return _plain(503, "\n".join(faults)) if faults else _plain(200, "ok")
 
     async def _moving(self) -> list[str]:
         return self._faults()
 
-    def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The loop's answer. Raises: TimeoutError, RuntimeError."""
-        asked = question()
-        try:
-            answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
-        except RuntimeError:
-            asked.close()
-            raise
-        try:
-            return answer.result(LOOP_PATIENCE)
-        finally:
-            answer.cancel()
+    async def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the answer of the daemon's loop. Raises: TimeoutError, RuntimeError if it is closed."""
+        answered: Future[T] = Future()
+
+        def begin() -> None:
+            if answered.set_running_or_notify_cancel():  # else it was given up before the loop came to it
+                self._loop.create_task(question()).add_done_callback(lambda task: _settle(answered, task))
+
+        self._loop.call_soon_threadsafe(begin)
+        return await asyncio.wait_for(asyncio.wrap_future(answered), LOOP_PATIENCE)
 
 
-def _plain(start: Callable[..., Any], status: str, text: str) -> list[bytes]:
-    body = (text + "\n").encode("utf-8", "backslashreplace")
-    start(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
-    return [body]
+def _settle(answered: Future[T], task: asyncio.Task[T]) -> None:
+    if task.cancelled():
+        answered.set_exception(RuntimeError("the loop ends"))
+    elif (error := task.exception()) is not None:
+        answered.set_exception(error)
+    else:
+        answered.set_result(task.result())
+
+
+def _listening(address: str) -> socket.socket:
+    """Raises: ListenError."""
+    host, port = split_inet(address)
+    six = ":" in host
+    try:
+        return socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if six else socket.AF_INET,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
+    except OSError as error:
+        raise ListenError(f"metrics.listen: {address}: {error.strerror or error}") from None
+
+
+def _accepted(fields: list[str]) -> str:
+    """Return what the client says it reads: Prometheus has two text formats."""
+    for field in fields:
+        name, _, value = field.partition(":")
+        if name.lower() == "accept":
+            return value.strip()
+    return ""
+
+
+def _metrics(snapshot: Snapshot, accepted: str) -> _Answer:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector(snapshot))
+    encode, content_type = choose_encoder(accepted)
+    return _Answer(200, encode(registry), content_type)
+
+
+def _plain(status: int, text: str) -> _Answer:
+    return _Answer(status, (text + "\n").encode("utf-8", "backslashreplace"))

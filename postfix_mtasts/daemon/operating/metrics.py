@@ -8,7 +8,7 @@ result types, DNS types and results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +44,13 @@ class Snapshot:
 
 
 class Collector:
-    """Renders what *snapshot* returns; prometheus_client calls `collect` for each scrape."""
+    """Renders one snapshot for prometheus_client."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        now = self._snapshot()
+        now = self._snapshot
         yield _counter("mtasts_lookups", "Lookups answered.", ["map", "answer"], now.lookups)
         cold = HistogramMetricFamily("mtasts_lookup_seconds", "Time that cold lookups took.")
         cold.add_metric([], buckets=list(now.cold_buckets), sum_value=now.cold_seconds)

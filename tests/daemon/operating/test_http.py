@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from postfix_mtasts.daemon.counters import Counts
+from postfix_mtasts.daemon.operating import http
 from postfix_mtasts.daemon.operating.http import HttpServer
 from postfix_mtasts.daemon.operating.metrics import Snapshot
 from postfix_mtasts.daemon.operating.survey import Survey
@@ -125,16 +129,137 @@ def test_healthz_is_503_with_the_reasons(serve: Serve, address: str) -> None:
     )
 
 
-def test_a_loop_that_does_not_move_is_503(serve: Serve, address: str, loop: asyncio.AbstractEventLoop) -> None:
-    """Both pages say so, instead of hanging with it."""
-    serve()
+def test_a_loop_that_does_not_move_is_503(
+    serve: Serve, address: str, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both pages say so, instead of hanging with it; once it moves again, no old question is answered."""
+    monkeypatch.setattr(http, "LOOP_PATIENCE", 0.2)
+    asked: list[str] = []
+    serve(faults=lambda: asked)
     go_on = threading.Event()
     loop.call_soon_threadsafe(go_on.wait)
     try:
-        assert ask(address, "/healthz")[0] == 503
+        assert ask(address, "/healthz") == (503, "the event loop did not answer within 0.2 s\n")
         assert ask(address, "/metrics")[0] == 503
     finally:
         go_on.set()
+    assert ask(address, "/healthz")[0] == 200
+    assert asyncio.run_coroutine_threadsafe(tasks(), loop).result(60) == 1
+
+
+async def tasks() -> int:
+    """How many there are, this one included."""
+    return len(asyncio.all_tasks())
+
+
+def test_a_loop_that_has_ended_is_503(address: str) -> None:
+    """As it is during a stop."""
+    ended = asyncio.new_event_loop()
+    ended.close()
+    server = HttpServer(address, ended, nothing_shown, list)
+    try:
+        assert ask(address, "/healthz") == (503, "the event loop has ended\n")
+    finally:
+        server.close()
+
+
+def connect(address: str) -> socket.socket:
+    host, _, port = address.removeprefix("inet:").rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def test_slow_clients_take_no_more_than_a_few_descriptors(serve: Serve, address: str) -> None:
+    """The oldest gives way, and monitoring gets through; no thread is made for any."""
+    serve()
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    slow = [connect(address) for _ in range(100)]
+    for sock in slow:
+        with contextlib.suppress(OSError):
+            sock.sendall(b"GET /metrics HTTP/1.1\r\n")
+    assert ask(address, "/healthz") == (200, "ok\n")
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + len(slow) + http.CLIENTS + 1
+    for sock in slow[: -http.CLIENTS]:
+        with contextlib.suppress(ConnectionError):
+            assert sock.recv(1) == b"", "closed by the server"
+    for sock in slow:
+        sock.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\n"])
+def test_a_request_has_a_deadline(serve: Serve, address: str, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that says nothing, or never ends, is closed."""
+    monkeypatch.setattr(http, "CLIENT_PATIENCE", 0.2)
+    serve()
+    with connect(address) as sock:
+        sock.sendall(sent)
+        with contextlib.suppress(ConnectionError):
+            assert sock.recv(1) == b""
+
+
+def test_a_client_that_does_not_read_has_a_deadline(
+    serve: Serve, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer is given up."""
+    monkeypatch.setattr(http, "CLIENT_PATIENCE", 0.5)
+    serve(faults=lambda: ["x" * 20_000_000])
+    with connect(address) as sock:
+        sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            threading.Event().wait(1.0)
+            while data := sock.recv(1 << 20):
+                received += len(data)
+        assert received < 20_000_000
+
+
+REQUESTS = [
+    (b"nonsense\r\n\r\n", b"HTTP/1.1 400 "),
+    (b"GET / HTTP/2\r\n\r\n", b"HTTP/1.1 400 "),
+    (b"POST /metrics HTTP/1.1\r\n\r\n", b"HTTP/1.1 405 "),
+    (b"GET /healthz?verbose HTTP/1.0\r\n\r\n", b"HTTP/1.1 200 "),
+    (b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 "),
+    (b"GET /\xff HTTP/1.1\r\n\r\n", b"HTTP/1.1 404 "),
+    (b"GET /metrics HTTP/1.1\r\n" + b"x: y\r\n" * 2_000, b""),
+]
+
+
+@pytest.mark.parametrize(("request_bytes", "answer"), REQUESTS)
+def test_requests(serve: Serve, address: str, request_bytes: bytes, answer: bytes) -> None:
+    """What is no request of ours is told so, and what is too long is closed."""
+    serve()
+    with connect(address) as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(request_bytes)
+        got = b""
+        while data := sock.recv(4096):
+            got += data
+        assert got.startswith(answer)
+        if request_bytes.startswith(b"HEAD"):
+            assert got.endswith(b"\r\n\r\n")
+
+
+def test_openmetrics_is_spoken_to_who_asks_for_it(serve: Serve, address: str) -> None:
+    """Prometheus does."""
+    serve()
+    with connect(address) as sock:
+        sock.sendall(b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n")
+        got = b""
+        while data := sock.recv(65_536):
+            got += data
+    assert b"Content-Type: application/openmetrics-text" in got
+    assert got.endswith(b"# EOF\n")
+
+
+def test_no_name_is_asked_of_dns(serve: Serve, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a silent resolver that would stop the loop, which adds this server at a reload."""
+
+    def asked(*_: object) -> Any:
+        raise AssertionError
+
+    for name in ("getfqdn", "gethostbyaddr", "getnameinfo", "gethostname"):
+        monkeypatch.setattr(socket, name, asked)
+    serve()
+    assert ask(address, "/healthz")[0] == 200
 
 
 def test_other_paths_say_what_there_is(serve: Serve, address: str) -> None:
