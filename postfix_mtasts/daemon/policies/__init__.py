@@ -7,5 +7,6 @@ schedule      core.entry's time rules applied to what is held
 dane          DANE statuses
 refresher     the thread that asks for what is due
 store_thread  the thread that writes and reads the store
+store_changes, store_retry  what it has to write, and when it tries again
 reporting     failed fetches, told to a TLSRPT collector
 """
