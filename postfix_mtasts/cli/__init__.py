@@ -8,6 +8,9 @@ offline    does what the daemon would, if none runs
 comparing  puts what the daemon holds beside what is found afresh
 explain    shows a traced lookup on a terminal
 postfix/   judges main.cf and master.cf
+reporting  prints what `report` found
+windows    reads --since, --until, --before
+libraries  tells which libraries are missing
 tables     prints tables on a terminal
 text       prints times, and remote text
 """

@@ -1,12 +1,17 @@
 """What is known of every domain.
 
-keeper        the one owner of all of it
-held          a policy held, and what this process knows of it
+keeper        answers lookups, and asks for what is not known
+finder        finds out what is not known, in one flight for each domain
 flights       work under way, and who waits for it
+holdings      what is held of every domain: all changes are made here
+held          a policy held, and what this process knows of it
+known         the read-only view that others have of it
 schedule      core.entry's time rules applied to what is held
+agenda        when each policy is due
 dane          DANE statuses
 refresher     the thread that asks for what is due
 store_thread  the thread that writes and reads the store
 store_changes, store_retry  what it has to write, and when it tries again
+announcing    what the log says of domains and their policies
 reporting     failed fetches, told to a TLSRPT collector
 """
