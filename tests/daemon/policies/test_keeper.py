@@ -10,14 +10,15 @@ import pytest
 from postfix_mtasts.config.settings import CacheSettings, LookupSettings, RefreshSettings, Settings
 from postfix_mtasts.core.answering import OWN_FAULT_LASTS
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import Cause, Outcome, OwnFault, Unchanged
+from postfix_mtasts.core.outcome import Cause, Found, Outcome, OwnFault, Unchanged
 from postfix_mtasts.daemon.policies.finder import COMMIT_WAIT
 from postfix_mtasts.daemon.policies.keeper import AT_A_TURN
 from postfix_mtasts.daemon.policies.schedule import OWN_FAULT_PAUSE
 from postfix_mtasts.errors import StoreError
-from tests.support.fakes.entries import DAY, NOW, entry
+from tests.support.fakes.entries import DAY, NOW, entry, policy
 from tests.support.fakes.keeping import BUG, DIED, DNS_FAILED, UNCHANGED, D, World, absent, dane, failed, in_loop
 
+TESTING, NONE, SHORT = policy("testing", max_age=60), policy("none", max_age=60), policy(max_age=60)
 WAIT, FAILURE_TTL, RECHECK = 15.0, 300.0, 300.0  # seconds: the defaults
 
 
@@ -223,6 +224,122 @@ async def test_late_after_a_failure_that_ended_in_absence(world: World) -> None:
     told = world.ask()
     await world.settle(WAIT)
     assert [v.kind for v in told] == ["temp"]
+
+
+async def told_late(world: World) -> str:
+    """What a lookup is told that nobody answers within lookup.wait; the work stays under way."""
+    told = world.ask()
+    assert told == []
+    await world.settle(WAIT)
+    return str(told[0].kind)
+
+
+RETRY = 1000.0  # seconds until Postfix tries again
+HOLES: list[tuple[str, int, Outcome | OwnFault | None]] = [
+    ("no negative answer is kept", 0, failed()),
+    ("other names push them out", 10, failed()),
+    ("the host answers after each wait, with a testing policy for a minute", 100, Found("1", TESTING, NOW)),
+    ("the same with mode none", 100, Found("1", NONE, NOW)),
+    ("the same with an enforced policy for a minute", 100, Found("1", SHORT, NOW)),
+    ("it fails after each wait", 100, failed()),
+    ("its record is gone after each wait", 100, absent()),
+]
+
+
+@pytest.mark.parametrize(("title", "limit", "outcome"), HOLES, ids=[case[0] for case in HOLES])
+@in_loop
+async def test_a_host_that_hangs_holds_mail_up_once(world: World, title: str, limit: int, outcome: Outcome) -> None:
+    """Who was told TEMP within a day is told NOTFOUND at the next lateness, whatever was found meanwhile (3.3)."""
+    world.keeper.configure(Settings(cache=CacheSettings(negative_limit=limit)))
+    told = []
+    for _ in range(5):
+        told.append(await told_late(world))
+        found = replace(outcome, fetched_at=world.clock.utc) if isinstance(outcome, Found) else outcome
+        world.resolver.answer(found)
+        await world.settle()
+        for number in range(20):
+            world.ask(f"d{number}.example")
+            world.resolver.answer(absent())
+        world.clock.advance(RETRY)
+    assert told == ["temp", "notfound", "notfound", "notfound", "notfound"]
+
+
+@in_loop
+async def test_a_lateness_is_remembered_for_a_day(world: World) -> None:
+    """Then a lookup may wait, and be told TEMP, once more."""
+    assert await told_late(world) == "temp"
+    world.resolver.answer(absent())
+    world.clock.advance(DAY - 2 * WAIT)
+    assert await told_late(world) == "notfound"
+    world.resolver.answer(absent())
+    world.clock.advance(DAY)
+    assert await told_late(world) == "temp"
+
+
+@in_loop
+async def test_a_lateness_counts_though_answers_came_in_time_since(world: World) -> None:
+    """TEMP once within a day: a host that is slow now and then holds up no more than one that always is."""
+    assert await told_late(world) == "temp"
+    world.resolver.answer(absent())
+    world.clock.advance(RETRY)
+    assert world.ask() == []
+    world.resolver.answer(absent())
+    world.clock.advance(RETRY)
+    assert await told_late(world) == "notfound"
+
+
+@in_loop
+async def test_a_lateness_that_nobody_was_told_of(world: World) -> None:
+    """It counts from the first who hears TEMP: a refresh that is late holds up no mail by itself."""
+    world.refresh()
+    await world.settle(WAIT)
+    world.resolver.answer(absent())
+    await world.settle()
+    world.clock.advance(RETRY)
+    assert await told_late(world) == "temp"
+
+
+@in_loop
+async def test_who_comes_when_it_is_late_already_is_told_temp_at_once(world: World) -> None:
+    """And that counts for the next time."""
+    world.refresh()
+    await world.settle(WAIT)
+    assert world.kinds() == ["temp"]
+    world.resolver.answer(absent())
+    await world.settle()
+    world.clock.advance(RETRY)
+    assert await told_late(world) == "notfound"
+
+
+NOT_THE_HOSTS: list[tuple[str, Outcome | OwnFault]] = [
+    ("DNS failed, which defers", DNS_FAILED),
+    ("our worker died", DIED),
+    ("we were overloaded", OwnFault(Cause.OVERLOAD, "too much at once")),
+]
+
+
+@pytest.mark.parametrize(("title", "outcome"), NOT_THE_HOSTS, ids=[case[0] for case in NOT_THE_HOSTS])
+@in_loop
+async def test_a_lateness_that_was_not_the_hosts(world: World, title: str, outcome: Outcome) -> None:
+    """DNS failures follow on_dns_failure, and our own overload is never the domain's failure: TEMP each time."""
+    world.keeper.configure(lookup_settings(on_dns_failure="defer"))
+    for _ in range(3):
+        assert await told_late(world) == "temp"
+        world.resolver.answer(outcome)
+        await world.settle()
+        world.clock.advance(RETRY)
+
+
+@in_loop
+async def test_no_lateness_where_an_enforced_policy_is_in_force(world: World) -> None:
+    """However often the host hung before: the policy is answered at once."""
+    assert await told_late(world) == "temp"
+    world.resolver.answer(world.found())
+    await world.settle()
+    world.clock.advance(DAY / 2)
+    assert world.kinds() == ["secure"]
+    await world.settle(WAIT)
+    assert world.kinds() == ["secure"]
 
 
 @in_loop
