@@ -121,7 +121,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
     answerer.configure(settings.maps)
     operations.configure(settings.maps)
 
-    current.changed(lambda new: (new.dns, new.fetch), lambda _: pool.configure(current.settings))
+    current.changed(lambda new: (new.dns, new.fetch, new.lookup.wait), lambda _: pool.configure(current.settings))
     current.changed(lambda new: (new.dns, new.fetch), lambda _: fast_path.configure(current.settings.dns))
     current.changed(lambda new: (new.dns.servers, new.dns.trust_ad), lambda _: keeper.dane.clear())
     current.changed(_emptied_every, frames.configure)
@@ -130,7 +130,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
     current.changed(lambda new: new, keeper.configure)
     current.changed(lambda new: new, reporter.configure)
 
-    control, health = ControlServer(directory, operations), Health(refresher, store, silence)
+    control, health = ControlServer(directory, operations), Health(refresher, store, silence, pool)
     store.looked = control.look
     return Parts(
         clock,

@@ -213,6 +213,8 @@ class Daemon:
             negatives=self.parts.keeper.known.lacks,
             connections=len(self.parts.server.connections),
             errors=self.parts.counts.errors,
+            workers=self.parts.pool.running,
+            worker_deaths=self.parts.pool.deaths,
             refresh_due=due,
             refresh_lag=lag,
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import resource
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import pytest
 
 from tests.support.fakes.hanging import ADDRESS as HANGING
 from tests.support.fakes.hanging import HangingHost
-from tests.support.servers.daemon import Daemon
-from tests.support.servers.internet import Internet, Site, policy
+from tests.support.servers.daemon import ENVIRONMENT, Daemon
+from tests.support.servers.internet import Internet, Site, policy, zone_lines
 from tests.support.servers.socketmap_client import SocketmapClient, frame
+from tests.support.waiting import wait_until
 
 ENFORCED = "OK secure match=mx.example.net servername=hostname"
 GOOD = policy("mx.example.net")
@@ -53,22 +56,65 @@ def test_forty_clients_at_once_cost_one_lookup(daemon: Daemon, internet: Interne
 
 
 def test_hosts_that_hang_never_shut_out_others(internet: Internet, tmp_path: Path) -> None:
-    """300 of them, more than fetch.parallel: what is held is answered, and a new domain gets its turn."""
-    hanging = {f"hang{number}.crowds.test": Site(GOOD, address=HANGING) for number in range(300)}
-    internet.publish_all({**hanging, "held.crowds.test": Site(GOOD), "healthy.crowds.test": Site(GOOD)})
+    """300 of them take all places that lookups have: what is held is answered, and a new domain gets its turn."""
+    addresses = [f"127.0.1.{number}" for number in range(1, 21)]
+    hanging = [f"hang{number}.crowds.test" for number in range(300)]
+    internet.publish_all({"held.crowds.test": Site(GOOD), "healthy.crowds.test": Site(GOOD)})
+    internet.add(*records(hanging, addresses))
     with (
-        HangingHost() as host,
+        HangingHost(*addresses) as host,
         Daemon(tmp_path, internet.config(fetch={"timeout": "60s"})) as daemon,
         ExitStack() as stack,
     ):
         assert daemon.ask("postfix", "held.crowds.test") == ENFORCED
         for domain in hanging:
             stack.enter_context(daemon.client()).send("postfix", domain)
-        host.wait_for(256)
+        host.wait_for(192)
         with daemon.client(timeout=2) as client:
             assert client.ask("postfix", "held.crowds.test") == ENFORCED
             assert client.ask("postfix", "HELD.crowds.test:25") == ENFORCED
         assert daemon.ask("postfix", "healthy.crowds.test") == ENFORCED
+
+
+def test_a_burst_of_domains_at_one_host_that_hangs(internet: Internet, tmp_path: Path) -> None:
+    """3,000 of them: new domains elsewhere are answered, a policy is refreshed, and no overload is NOTFOUND."""
+    hanging = [f"burst{number}.crowds.test" for number in range(3_000)]
+    healthy = [f"sound{number}.crowds.test" for number in range(10)]
+    internet.publish_all({domain: Site(GOOD) for domain in ["due.crowds.test", *healthy]})
+    internet.add(*records(hanging, [HANGING]))
+    config = internet.config(fetch={"timeout": "60s"}, dns={"timeout": "30s"})  # DNS may be slow; it does not fail here
+    with HangingHost() as host, Daemon(tmp_path, config) as daemon:
+        assert daemon.ask("postfix", "due.crowds.test") == ENFORCED
+        with ExitStack() as stack:
+            clients = [stack.enter_context(daemon.client()) for _ in range(30)]
+            for number, domain in enumerate(hanging):
+                clients[number % len(clients)].send("postfix", domain)
+            host.wait_for(64)
+            assert [daemon.ask("postfix", domain) for domain in healthy] == [ENFORCED] * len(healthy)
+            fetched = internet.gets("due.crowds.test")
+            assert refresh(tmp_path / "config.yml", "due.crowds.test") == 0
+            assert internet.gets("due.crowds.test") > fetched
+            answers = {domain: clients[number % len(clients)].receive() for number, domain in enumerate(hanging)}
+        assert {answer[:5] for answer in answers.values()} <= {"TEMP ", "NOTFO"}
+        told = {domain for domain, answer in answers.items() if answer == "NOTFOUND "}
+        wait_until(lambda: told <= failed_by(daemon), "only hosts that had their time are told as failed")
+
+
+def failed_by(daemon: Daemon) -> set[str]:
+    """The domains whose fetch is logged as failed."""
+    return {line.partition("domain=")[2].split()[0] for line in daemon.events("fetch-failed")}
+
+
+def records(domains: Sequence[str], addresses: Sequence[str]) -> list[str]:
+    """Lines of a zone file: *domains* with policy hosts at *addresses* by turns, which nobody has to serve."""
+    sites = [Site(GOOD, address=addresses[number % len(addresses)]) for number in range(len(domains))]
+    return [line for domain, site in zip(domains, sites, strict=True) for line in zone_lines(domain, site)]
+
+
+def refresh(config: Path, domain: str) -> int:
+    """The exit code of `cache refresh`."""
+    command = [sys.executable, "-m", "postfix_mtasts", "cache", "refresh", domain, "--config", str(config)]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, timeout=60).returncode
 
 
 def test_sigterm_while_fetches_hang(internet: Internet, tmp_path: Path) -> None:

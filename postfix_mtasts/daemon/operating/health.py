@@ -1,7 +1,7 @@
-"""Whether the daemon is well: the loop, the refresher, the store, and whether any resolver answers.
+"""Whether the daemon is well: the loop, the refresher, the store, the workers, and whether any resolver answers.
 
 The watchdog looks at the loop and the refresher alone: a stuck disk, or DNS,
-must not end a daemon that still answers. /healthz and `status` look at all four.
+must not end a daemon that still answers. /healthz and `status` look at all five.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import time
 from ...core.silence import Silence
 from ..policies.refresher import Refresher
 from ..policies.store_thread import StoreKeeper
+from ..workers.pool import Pool
 
 PATIENCE = 10.0  # seconds without a sign of life
 
 
 class Health:
-    def __init__(self, refresher: Refresher, store: StoreKeeper, silence: Silence) -> None:
-        self._refresher, self._store, self._silence = refresher, store, silence
+    def __init__(self, refresher: Refresher, store: StoreKeeper, silence: Silence, pool: Pool) -> None:
+        self._refresher, self._store, self._silence, self._pool = refresher, store, silence, pool
 
     def refresher_fault(self) -> str:
         """Why the refresher is not well, in a sentence; else empty."""
@@ -34,4 +35,6 @@ class Health:
             found.append(f"the store has not moved for {still:.0f} s")
         if not self._silence.up:
             found.append(f"no DNS server has answered for {self._silence.seconds:.0f} s")
+        if self._pool.fault:
+            found.append(f"no worker process can be started: {self._pool.fault}")
         return [fault for fault in found if fault]

@@ -39,6 +39,8 @@ class Snapshot:
     negatives: int
     connections: int
     errors: int
+    workers: int  # processes
+    worker_deaths: int
     refresh_due: int
     refresh_lag: float
 
@@ -72,6 +74,9 @@ class Collector:
             yield _gauge("mtasts_policy_expiry_seconds", "Until the first policy ends.", [], {(): nearest})
         yield _gauge("mtasts_connections", "Connections open.", [], {(): now.connections})
         yield _counter("mtasts_errors", "Errors of the daemon's own.", [], {(): now.errors})
+        yield _gauge("mtasts_workers", "Worker processes.", [], {(): now.workers})
+        deaths = "Worker processes that ended by themselves or stood still."
+        yield _counter("mtasts_worker_deaths", deaths, [], {(): now.worker_deaths})
         build = InfoMetricFamily("mtasts_build", "Which daemon this is.")
         build.add_metric([], {"version": __version__})
         yield build

@@ -1,24 +1,28 @@
-"""Blocking work done in worker processes: starting them, talking to them, outliving them.
+"""Blocking work done in worker processes: handing it out, and outliving the processes.
 
 The Pool is a Resolver: it hands a job over and calls back on the loop with
-what it ended in, always, once: an answer, or a fault of our own when the
-worker dies or says nothing. A worker that dies is started again.
+what it ended in, always, once: an answer, or a fault of our own. (DANE facts
+that are not complete are followed by others.)
+
+Rule 1: a worker that ends, or stands still, is replaced, and its jobs are
+        given to another, TRIES times in all: one of them may be what ended it.
+Rule 2: workers that end before they were ready are started again with growing
+        pauses. Meanwhile jobs end at once, in a fault, and `fault` says why.
+Rule 3: other settings mean other workers. Those that have jobs end them under
+        the settings they began with, but only the RETIRED youngest.
 
 A fetch is two milliseconds of one interpreter, so where there are several
-processors two workers share the fetches.
+processors two workers share the fetches, once there is enough for two.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 from ...config.settings import Settings
 from ...core.dane import DaneFacts
@@ -26,17 +30,18 @@ from ...core.names import Domain
 from ...core.outcome import Cause, Outcome, OwnFault
 from ...core.ports import ResolverFacts, Urgency
 from ...core.quoting import KV
+from .process import Heard, Lost, Task, WorkerProcess
 from .wire import (
     Answer,
     Dane,
     Discover,
     Job,
     JudgeResolver,
+    Orders,
     Tlsrpt,
     TlsrptRecord,
     answer_from_json,
     counts_from_json,
-    job_to_json,
 )
 
 log = logging.getLogger(__name__)
@@ -45,54 +50,69 @@ Done = Callable[[Any], None]
 
 WORKERS = 2  # processes, where there are as many processors
 SHARED_FROM = 64  # fetch.parallel; fewer are kept in one process, where the one that ran longest makes room
-RESTART_DELAY = 1.0  # seconds between two starts
-LINE_LIMIT = 4 << 20  # bytes of one answer: a policy of 64 KiB, escaped, many times over
+ENOUGH_FOR_TWO = 8  # jobs under way
+RETIRED = 2  # processes that still work under settings of before
+TRIES = 3  # processes that one job may see end; two may have ended together
+LOOK_EVERY = 1.0  # seconds between two looks at workers that have jobs
+PAUSES = (1.0, 60.0)  # seconds between two starts that fail: the first, doubled up to the last
+BESIDE_FETCHING = 90.0  # seconds that a job may take beside asking DNS and fetching; then something is wrong
 
 
 class Pool:
-    """The way to the worker processes; lives on the event loop."""
+    """The way to the worker processes, which *spawn* makes; lives on the event loop."""
 
-    def __init__(self, settings: Settings, count_dns: Callable[[str, str, int], None]) -> None:
-        self._count_dns = count_dns
+    def __init__(
+        self,
+        settings: Settings,
+        count_dns: Callable[[str, str, int], None],
+        spawn: Callable[[Orders, Heard, Lost], WorkerProcess] = WorkerProcess,
+    ) -> None:
+        self._count_dns, self._spawn = count_dns, spawn
         self._numbers = 0
-        self._workers: list[_Worker] = []
-        self._stopped = False
+        self._workers: list[WorkerProcess] = []
+        self._retired: list[WorkerProcess] = []  # the youngest last
+        self._stopped = self._looking = False
+        self._failures = 0  # starts in a row that failed
+        self._not_before = 0.0  # no start earlier, by the loop's clock
+        self.fault = ""  # why no worker can be started, in a sentence; else empty
+        self.deaths = 0  # workers that ended, or were ended because they stood still
         self.configure(settings)
+
+    @property
+    def running(self) -> int:
+        """How many worker processes there are."""
+        return len(self._workers) + len(self._retired)
 
     def configure(self, settings: Settings) -> None:
         """Let later jobs run under *settings*; those under way keep the worker they began with."""
         self._number = min(WORKERS, os.cpu_count() or 1) if settings.fetch.parallel >= SHARED_FROM else 1
-        self._first_line = {
-            "servers": settings.dns.servers,
-            "dns_timeout": settings.dns.timeout,
-            "trust_ad": settings.dns.trust_ad,
-            "fetch_timeout": settings.fetch.timeout,
-            "parallel": settings.fetch.parallel // self._number,
-            "ca_file": settings.fetch.ca_file,
-            "allow_private_addresses": settings.fetch.allow_private_addresses,
-        }
-        # TXT, two addresses; a place among the fetches, the fetch; and then something is wrong
-        self._deadline = 3 * settings.dns.timeout + 2 * settings.fetch.timeout + 90
+        share = replace(settings.fetch, parallel=settings.fetch.parallel // self._number)
+        self._orders = Orders(settings.dns, share, settings.lookup.wait)
+        self._patience = 3 * settings.dns.timeout + 2 * settings.fetch.timeout + BESIDE_FETCHING
+        self._failures, self._not_before = 0, 0.0
         workers, self._workers = self._workers, []
         for worker in workers:
-            worker.retire()
+            if worker.tasks:
+                self._retired.append(worker)
+            else:
+                worker.kill("it is not needed any more")
+        for worker in self._retired[:-RETIRED]:
+            worker.kill("the settings have changed too often since it began")
         if workers:
             self.start()
 
     def start(self) -> None:
-        """Have all workers run that are to run."""
-        while not self._stopped and len(self._workers) < self._number:
-            try:
-                self._workers.append(_Worker(self._first_line, self._count_dns, self._gone))
-            except OSError as error:
-                log.error("worker-not-started %s", KV(reason=error))
-                return
+        """Have a worker ready for the first job."""
+        if not self._workers:
+            self._add()
 
     def stop(self) -> None:
         """End the workers; what they were doing ends in nothing."""
         self._stopped = True
-        for worker in self._workers:
-            worker.kill()
+        for worker in self._workers + self._retired:
+            worker.kill("the daemon ends")
+
+    # -- Resolver -----------------------------------------------------------
 
     def discover(
         self,
@@ -120,120 +140,114 @@ class Pool:
     def resolver(self, done: Callable[[ResolverFacts | OwnFault], None]) -> None:
         self._submit(JudgeResolver(), done)
 
+    # -- jobs ---------------------------------------------------------------
+
     def _submit(self, job: Job, done: Done) -> None:
         """Run *job*; *done* is called on the loop, later, with an answer of its kind (wire.answer_from_json)."""
         self._numbers += 1
-        if not self._workers:
-            self.start()
-        if not self._workers:
-            fault = OwnFault(Cause.NO_WORKER, "no worker process could be started")
-            asyncio.get_running_loop().call_soon(done, fault)
+        self._give(Task(self._numbers, job, done, asyncio.get_running_loop().time() + self._patience))
+
+    def _give(self, task: Task) -> None:
+        """Give *task* to the worker that has least to do."""
+        able = [worker for worker in self._workers if worker.ready] or self._workers
+        worker = min(able, key=lambda each: len(each.tasks), default=None)
+        if worker is None or len(worker.tasks) >= ENOUGH_FOR_TWO:
+            added = self._add()
+            worker = worker or added
+        if worker is None:
+            fault = OwnFault(Cause.NO_WORKER, f"no worker process can be started: {self.fault}")
+            asyncio.get_running_loop().call_soon(task.done, fault)
             return
-        min(self._workers, key=_Worker.load).send(self._numbers, job, done, self._deadline)
+        worker.give(task)
+        self._look_soon()
 
-    def _gone(self, worker: _Worker) -> None:
-        if worker in self._workers and not self._stopped:
-            self._workers.remove(worker)
-            log.error("worker-died %s", KV(status=worker.status()))
-            asyncio.get_running_loop().call_later(RESTART_DELAY, self.start)
-
-
-class _Worker(asyncio.Protocol):
-    """One worker process and the socket to it."""
-
-    def __init__(
-        self, first_line: dict[str, Any], count_dns: Callable[[str, str, int], None], gone: Callable[[_Worker], None]
-    ) -> None:
-        self._count_dns, self._gone = count_dns, gone
-        self._jobs: dict[int, tuple[Job, Done, asyncio.TimerHandle]] = {}
-        self._buffer = bytearray()
-        self._retired = False
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __package__ + ".worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
-        self._transport: asyncio.WriteTransport | None = None
-        self._unsent = [json.dumps(first_line).encode() + b"\n"]
-        loop = asyncio.get_running_loop()
-        self._connecting = loop.create_task(self._connect(loop, ours))
-
-    async def _connect(self, loop: asyncio.AbstractEventLoop, ours: socket.socket) -> None:
-        ours.setblocking(False)
-        await loop.create_unix_connection(lambda: self, sock=ours)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)
-        self._transport.write(b"".join(self._unsent))
-        self._unsent.clear()
-
-    def load(self) -> int:
-        """How many jobs it has."""
-        return len(self._jobs)
-
-    def send(self, number: int, job: Job, done: Done, deadline: float) -> None:
-        timer = asyncio.get_running_loop().call_later(deadline, self._overdue, number)
-        self._jobs[number] = job, done, timer
-        line = json.dumps(job_to_json(number, job)).encode() + b"\n"
-        if self._transport is None:
-            self._unsent.append(line)
-        else:
-            self._transport.write(line)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if b"\n" not in data:
-            if len(self._buffer) > LINE_LIMIT:
-                log.error("worker-babbles %s", KV(bytes=len(self._buffer)))
-                self.kill()
-            return
-        *lines, rest = self._buffer.split(b"\n")
-        self._buffer = bytearray(rest)
-        for line in lines:
-            self._take(json.loads(line))
-
-    def _take(self, line: dict[str, Any]) -> None:
+    def _heard(self, worker: WorkerProcess, line: dict[str, Any]) -> None:
         for rdtype, result, number in counts_from_json(line):
             self._count_dns(rdtype, result, number)
         numbered = line.get("n")
-        if isinstance(numbered, int) and numbered in self._jobs:
-            job, done, _ = self._jobs[numbered]
-            answer = answer_from_json(job, line)
-            if isinstance(answer, DaneFacts) and not answer.complete:
-                done(answer)  # the whole follows
+        task = worker.tasks.get(numbered) if isinstance(numbered, int) else None
+        if task is None:
+            return
+        answer = answer_from_json(task.job, line)
+        if isinstance(answer, DaneFacts) and not answer.complete:
+            task.done(answer)
+        else:
+            self._finish(worker, task, answer)
+
+    def _finish(self, worker: WorkerProcess, task: Task, answer: Answer) -> None:
+        del worker.tasks[task.number]
+        if worker in self._retired and not worker.tasks:
+            worker.kill("it is not needed any more")
+        task.done(answer)
+
+    # -- workers ------------------------------------------------------------
+
+    def _add(self) -> WorkerProcess | None:
+        """Start another worker, if there may be one more and the pause after the last failure is over."""
+        if self._stopped or len(self._workers) >= self._number or asyncio.get_running_loop().time() < self._not_before:
+            return None
+        try:
+            worker = self._spawn(self._orders, self._heard, self._lost)
+        except OSError as error:
+            self._failed(str(error))
+            return None
+        self._workers.append(worker)
+        self._look_soon()
+        return worker
+
+    def _lost(self, worker: WorkerProcess, why: str) -> None:
+        """A worker is gone: its jobs go to others."""
+        if self._stopped:
+            return
+        tasks = list(worker.tasks.values())
+        current = worker in self._workers
+        suspect = current and worker.ready  # one of its jobs may be what ended it
+        if current:
+            self._workers.remove(worker)
+        elif worker in self._retired:
+            self._retired.remove(worker)
+        if suspect:
+            self.deaths += 1
+            log.error("worker-died %s", KV(pid=worker.pid, reason=why, jobs=len(tasks)))
+        elif current:
+            self._failed(why)
+        for task in tasks:
+            if suspect and task.tries >= TRIES:
+                task.done(OwnFault(Cause.DIED, f"{TRIES} worker processes ended while they were at it"))
             else:
-                self._finish(numbered, answer)
+                self._give(task)
 
-    def _finish(self, number: int, answer: Answer) -> None:
-        _, done, timer = self._jobs.pop(number)
-        timer.cancel()
-        done(answer)
-        if self._retired and not self._jobs:
-            self.kill()
+    def _failed(self, why: str) -> None:
+        """No worker could be started: try again after a pause, the longer the more often."""
+        first, last = PAUSES
+        pause = min(last, first * 2**self._failures)
+        if why != self.fault:
+            log.error("worker-not-started %s", KV(reason=why, next_try_s=pause))
+        self._failures = min(self._failures + 1, 16)
+        self._not_before = asyncio.get_running_loop().time() + pause
+        self.fault = why
+        self._look_soon()
 
-    def _overdue(self, number: int) -> None:
-        log.error("job-overdue %s", KV(number=number))
-        self._finish(number, OwnFault(Cause.NO_WORKER, "the worker process did not answer in time"))
+    def _look_soon(self) -> None:
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.kill()
-        for number in list(self._jobs):
-            self._finish(number, OwnFault(Cause.DIED, "the worker process ended"))
-        self._gone(self)
-
-    def retire(self) -> None:
-        """Take no more jobs; end after the last answer."""
-        self._retired = True
-        if not self._jobs:
-            self.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()  # a killed process ends in microseconds
-        if self._transport is not None:
-            self._transport.close()
-
-    def status(self) -> int | None:
-        return self._process.returncode
+    def _look(self) -> None:
+        """See whether the workers that have jobs move, and whether there can be one again."""
+        self._looking = False
+        if self._stopped:
+            return
+        now = asyncio.get_running_loop().time()
+        if any(worker.ready for worker in self._workers):
+            self._failures, self.fault = 0, ""
+        elif self.fault:
+            self._add()
+        for worker in self._workers + self._retired:
+            if (worker.tasks or not worker.ready) and worker.stands_still():
+                worker.kill("it stood still")
+            for task in [task for task in worker.tasks.values() if task.deadline <= now]:
+                log.error("job-overdue %s", KV(domain=getattr(task.job, "domain", ""), seconds=self._patience))
+                self._finish(worker, task, OwnFault(Cause.OVERLOAD, "the worker process did not answer in time"))
+        if self.fault or any(worker.tasks or not worker.ready for worker in self._workers + self._retired):
+            self._look_soon()

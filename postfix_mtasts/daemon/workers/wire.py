@@ -1,5 +1,8 @@
 """What the daemon and its worker processes say to each other: one JSON object a line.
 
+    orders  {"dns": {...}, "fetch": {...}, "wait": 15.0}: the first line to a worker, its settings
+    ready   {"ready": 4711}: the worker's first line, with its process id; or {"unable": why}, and its end
+    ping    {"ping": 3}, answered by the thread that reads jobs: {"pong": 3}
     job     {"n": 7, "job": "discover", "domain": D, "avoid": [id, ...], "refetch_as": id or null,
              "urgency": "lookup", "record": the probe's answer in hex or null, "spent": seconds it waited}
             {"n": 8, "job": "dane", "domain": D, "port": 25}
@@ -18,6 +21,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
+from ...config.settings import DnsSettings, FetchSettings
 from ...core.dane import DaneFacts, DaneStatus, HostFacts
 from ...core.dnsdata import DnsResult, Validation
 from ...core.names import Domain, parse_domain
@@ -26,6 +30,15 @@ from ...core.policy import parse_policy
 from ...core.ports import ResolverFacts, Urgency
 from ...errors import InputError
 from ...faults import Fault, Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The settings that a worker goes by."""
+
+    dns: DnsSettings
+    fetch: FetchSettings  # parallel is this worker's share
+    wait: float  # lookup.wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,16 @@ _ANSWERS: dict[type[Job], tuple[type, ...]] = {
     JudgeResolver: (ResolverFacts,),
 }
 UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, RecursionError, InputError)
+
+
+def orders_to_json(orders: Orders) -> dict[str, Any]:
+    return asdict(orders)
+
+
+def orders_from_json(line: dict[str, Any]) -> Orders:
+    """Read what orders_to_json wrote; the daemon is believed."""
+    dns = {**line["dns"], "servers": tuple(line["dns"]["servers"])}
+    return Orders(DnsSettings(**dns), FetchSettings(**line["fetch"]), line["wait"])
 
 
 def job_to_json(number: int, job: Job) -> dict[str, Any]:

@@ -1,14 +1,19 @@
-"""A worker process: DNS, TLS, HTTP and policy files, outside the process that answers Postfix.
+"""The worker process: asks DNS and fetches policies, so that the daemon's own process need not.
 
-Started by workers.pool as `python -m postfix_mtasts.daemon.workers.worker FD`; FD is a
-socket that carries the lines of workers.wire. The first line is the settings,
-each further one a job; a job runs in a thread of its own and blocks as it
-likes, because its answer is all that anybody waits for. When the daemon
-closes the socket, or dies, the process ends at once.
+TLS and HTTP beside the event loop starve it (each of its callbacks would have
+to win the GIL back), and hostile certificates, HTTP answers and policies are
+better parsed outside the process that answers Postfix.
+
+Started by workers.process; FD is a socket that carries the lines of
+workers.wire. The first line is the orders, each further one a job. What asks
+DNS and what fetches run in threads apart, so that neither TXT nor DANE waits
+for HTTPS. When the daemon closes the socket, or dies, the process ends at
+once, stopped or not.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -19,29 +24,45 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...adapters.dns.client import DnsClient
 from ...adapters.https.fetch import HttpsPolicyHosts, Transfer
 from ...core import tlsrpt
+from ...core.dane import DaneFacts
 from ...core.dnsdata import DnsAnswer
 from ...core.names import Domain
-from ...core.outcome import Cause, Failed, Outcome, OwnFault, Stage
+from ...core.outcome import Cause, OwnFault
 from ...core.ports import Sources
-from ...errors import DnsError, FetchError
-from ...faults import Fault
+from ...errors import DnsError, MtaStsError
 from ...resolving import dane
 from ...resolving.discovery import Located, fetch, locate, record_name
+from .slots import Slots, Ticket, network
 from .threads import Crew
-from .wire import Answer, Dane, Discover, Job, JudgeResolver, Tlsrpt, TlsrptRecord, answer_to_json, job_from_json
+from .turns import Turns
+from .wire import (
+    Answer,
+    Dane,
+    Discover,
+    Job,
+    JudgeResolver,
+    Orders,
+    Tlsrpt,
+    TlsrptRecord,
+    answer_to_json,
+    job_from_json,
+    orders_from_json,
+)
 
-PATIENCE = 10.0  # seconds that any fetch may run before one that waits may take its place
-WAITING_THREADS = 256  # beyond fetch.parallel: jobs that ask DNS, or wait for a place
+DNS_THREADS = 256  # each asks for one domain
+WINDING_DOWN = 32  # threads beyond fetch.parallel: fetches given up whose end takes a moment
+DNS_WAIT = 5.0  # seconds that a job may wait for a thread at least, however short lookup.wait is
 NICENESS = 15  # the process that answers Postfix comes first
 DESCRIPTORS_EACH = 4  # a fetch holds two, and asks DNS before
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def _descriptors() -> int:
@@ -49,45 +70,13 @@ def _descriptors() -> int:
     return max(DESCRIPTORS_EACH, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
 
 
-class FetchSlots:
-    """The fetches under way: fetch.parallel at most.
+@dataclass(eq=False, slots=True)
+class _Fetch(Ticket):
+    """A policy to be fetched, once it is its turn."""
 
-    When all are taken, the one that has run longest is given up as soon as it
-    has run for PATIENCE: hosts that hang never shut out others.
-    """
-
-    def __init__(self, limit: int, patience: float = PATIENCE) -> None:
-        self._limit, self._patience = limit, patience
-        self._running: dict[Transfer, float] = {}  # in the order of their start
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def slot(self) -> Iterator[Transfer]:
-        transfer = Transfer()
-        self._enter(transfer)
-        try:
-            yield transfer
-        finally:
-            with self._changed:
-                if self._running.pop(transfer, None) is not None:
-                    self._changed.notify()
-
-    def _enter(self, transfer: Transfer) -> None:
-        gives_up = time.monotonic() + 6 * self._patience
-        with self._changed:
-            while len(self._running) >= self._limit:
-                longest, since = next(iter(self._running.items()))
-                now = time.monotonic()
-                if now - since >= self._patience:
-                    del self._running[longest]
-                    longest.abort(
-                        f"given up after {now - since:.0f} s: {self._limit} fetches were under way, others waited"
-                    )
-                    break
-                if now >= gives_up:
-                    raise FetchError(Stage.ADDRESS, Fault.CROWDED)
-                self._changed.wait(since + self._patience - now)
-            self._running[transfer] = time.monotonic()
+    number: int = 0
+    located: Located = field(kw_only=True)
+    transfer: Transfer = field(default_factory=Transfer)
 
 
 class _Begun:
@@ -100,62 +89,82 @@ class _Begun:
 
 
 class Worker:
-    """Reads jobs, runs them in threads, writes answers."""
+    """Takes jobs, runs them in threads, writes answers. Raises: ConfigError, RuntimeError."""
 
-    def __init__(self, sock: socket.socket, settings: dict[str, Any]) -> None:
+    def __init__(self, sock: socket.socket, orders: Orders) -> None:
         self._sock = sock
         self._writing = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
-        self._slots = FetchSlots(min(settings["parallel"], _descriptors() // DESCRIPTORS_EACH))
-        self._dns = DnsClient(
-            settings["servers"], settings["dns_timeout"], trust_ad=settings["trust_ad"], count=self._count
-        )
+        dns = orders.dns
+        self._dns = DnsClient(dns.servers, dns.timeout, trust_ad=dns.trust_ad, count=self._count)
         self._sources = Sources(
             dns=self._dns,
-            hosts=HttpsPolicyHosts(settings["fetch_timeout"], settings["ca_file"]),
+            hosts=HttpsPolicyHosts(orders.fetch.timeout, orders.fetch.ca_file),
             clock=time.time,
-            allow_private_addresses=settings["allow_private_addresses"],
+            allow_private_addresses=orders.fetch.allow_private_addresses,
         )
-        self._crew = Crew("job", settings["parallel"] + WAITING_THREADS)
+        places = max(1, min(orders.fetch.parallel, _descriptors() // DESCRIPTORS_EACH))
+        self._asking = Crew("dns", DNS_THREADS, max(DNS_WAIT, orders.wait))
+        self._fetching = Crew("fetch", places + WINDING_DOWN)
+        self._turns: Turns[_Fetch] = Turns(Slots(places, orders.wait), self._begin, self._give_up, self._drop)
 
     def take(self, number: int, job: Job) -> None:
-        self._crew.submit(lambda: self._run(number, job))
+        """Have *job* done; its answer is written when it is."""
+        self._asking.submit(
+            lambda: self._run(number, lambda: self._answer(number, job)),
+            lambda: self.say({"n": number, **answer_to_json(_overload("no thread was free for it"))}),
+        )
 
-    def _run(self, number: int, job: Job) -> None:
-        try:
-            answer = self._answer(job, lambda early: self._send(number, early))
-        except Exception as error:  # noqa: BLE001 -- a bug of ours must cost one lookup, not the process
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{os.path.basename(place.filename)}:{place.lineno}"
-            answer = OwnFault(Cause.BUG, f"{type(error).__name__} at {where}: {error}")
-        self._send(number, answer)
-
-    def _send(self, number: int, answer: Answer) -> None:
+    def say(self, *lines: dict[str, Any]) -> None:
+        """Write *lines*, and what was counted since the last ones."""
         with self._counting:
             counts, self._counts = self._counts, Counter()
-        lines = json.dumps({"n": number, **answer_to_json(answer)}) + "\n"
         if counts:
-            lines += json.dumps({"counts": [[*key, n] for key, n in counts.items()]}) + "\n"
+            lines += ({"counts": [[*key, n] for key, n in counts.items()]},)
+        text = "".join(json.dumps(line) + "\n" for line in lines).encode()
         with self._writing:
-            self._sock.sendall(lines.encode())
+            self._sock.sendall(text)
+
+    def _run(self, number: int, work: Callable[[], Answer | None]) -> None:
+        """Write what *work* ends in, unless that is None: it goes on elsewhere."""
+        try:
+            answer = work()
+        except Exception as error:  # noqa: BLE001 -- a bug of ours must cost one lookup, not the process
+            answer = OwnFault(Cause.BUG, describe(error))
+        if answer is not None:
+            self.say({"n": number, **answer_to_json(answer)})
 
     def _count(self, rdtype: str, result: str) -> None:
         with self._counting:
             self._counts[rdtype, result] += 1
 
-    def _answer(self, job: Job, early: Callable[[Answer], None]) -> Answer:
+    def _answer(self, number: int, job: Job) -> Answer | None:
         match job:
             case Discover():
-                return self._discover(job)
+                return self._discover(number, job)
             case Dane():
-                return dane.facts(job.domain, job.port, self._sources.dns, beside=self._crew.submit, early=early)
+                return self._dane(number, job)
             case Tlsrpt():
                 return self._tlsrpt(job.domain)
             case JudgeResolver():
                 return self._dns.judge_resolvers()
 
-    def _discover(self, job: Discover) -> Outcome:
+    def _dane(self, number: int, job: Dane) -> DaneFacts:
+        def early(found: DaneFacts) -> None:
+            self.say({"n": number, **answer_to_json(found)})
+
+        return dane.facts(job.domain, job.port, self._dns, beside=self._asking.submit, early=early)
+
+    def _tlsrpt(self, domain: Domain) -> TlsrptRecord:
+        try:
+            return TlsrptRecord(tlsrpt.select_record(self._dns.txt(f"_smtp._tls.{domain}").records))
+        except DnsError:
+            return TlsrptRecord(None)
+
+    # -- discovery: DNS, then the policy host, each in its turn -----------------
+
+    def _discover(self, number: int, job: Discover) -> Answer | None:
         answer = None
         if job.record is not None:
             answer = self._dns.txt_from_wire(record_name(job.domain), job.record)
@@ -167,33 +176,77 @@ class Worker:
         located = locate(job.domain, sources, avoid=job.avoid, refetch_as=job.refetch_as)
         if not isinstance(located, Located):
             return located
+        place = network(located.addresses[0])
+        self._turns.wait(_Fetch(job.urgency, place, time.monotonic(), number=number, located=located))
+        return None
+
+    def _begin(self, ticket: _Fetch) -> None:
+        self._fetching.submit(lambda: self._run(ticket.number, lambda: self._fetch(ticket)))
+
+    def _fetch(self, ticket: _Fetch) -> Answer:
         try:
-            with self._slots.slot() as transfer:
-                return fetch(located, self._sources, transfer=transfer)
-        except FetchError as error:
-            return Failed(located.record_id, Stage(error.stage), error.seen)
+            outcome = fetch(ticket.located, self._sources, transfer=ticket.transfer)
+        finally:
+            self._turns.leave(ticket)
+        if ticket.early and ticket.transfer.reason is not None:  # not the host's fault
+            return _overload(ticket.transfer.reason)
+        return outcome
 
-    def _tlsrpt(self, domain: Domain) -> TlsrptRecord:
+    def _give_up(self, ticket: _Fetch, seconds: float) -> None:
+        ticket.transfer.abort(f"given up after {seconds:.0f} s: others waited for its place")
+
+    def _drop(self, ticket: _Fetch) -> None:
+        fault = _overload("too many other fetches were under way")
+        self.say({"n": ticket.number, **answer_to_json(fault)})
+
+
+def _overload(reason: str) -> OwnFault:
+    return OwnFault(Cause.OVERLOAD, f"too much is being looked up: {reason}")
+
+
+def describe(error: BaseException) -> str:
+    """An exception of our own, with its place."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {os.path.basename(place.filename)}:{place.lineno}: {error}"
+
+
+def serve(sock: socket.socket) -> None:
+    """Do the jobs that come over *sock*, until it is closed."""
+    with sock.makefile("rb") as lines:
         try:
-            return TlsrptRecord(tlsrpt.select_record(self._dns.txt(f"_smtp._tls.{domain}").records))
-        except DnsError:
-            return TlsrptRecord(None)
+            worker = Worker(sock, orders_from_json(json.loads(lines.readline())))
+        except Exception as error:  # noqa: BLE001 -- the daemon tells of it, in one line
+            why = str(error) if isinstance(error, MtaStsError) else describe(error)
+            sock.sendall(json.dumps({"unable": why}).encode() + b"\n")
+            return
+        worker.say({"ready": os.getpid()})
+        for line in lines:
+            order = json.loads(line)
+            if "ping" in order:
+                worker.say({"pong": order["ping"]})
+            else:
+                worker.take(order["n"], job_from_json(order))
 
 
-def main(fd: int) -> None:
+def end_with(parent: int) -> None:
+    """Have the kernel end this process when *parent* ends, even if this one is stopped then."""
+    with suppress(OSError):  # no libc to ask: then the socket's end has to do
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        os._exit(0)
+
+
+def main(fd: int, parent: int) -> None:
+    end_with(parent)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the daemon's to handle: it closes the socket
         signal.signal(ignored, signal.SIG_IGN)
     with suppress(OSError):  # a sandbox may forbid it
         os.nice(NICENESS)
     threading.stack_size(512 * 1024)
-    sock = socket.socket(fileno=fd)
-    with sock.makefile("rb") as lines:
-        worker = Worker(sock, json.loads(lines.readline()))
-        for line in lines:
-            order = json.loads(line)
-            worker.take(order["n"], job_from_json(order))
+    with suppress(OSError):  # the daemon has ended
+        serve(socket.socket(fileno=fd))
     os._exit(0)  # threads that still wait for a network have nobody to answer
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

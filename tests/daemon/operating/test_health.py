@@ -12,6 +12,7 @@ from postfix_mtasts.core.silence import Silence
 from postfix_mtasts.daemon.operating.health import PATIENCE, Health
 from postfix_mtasts.daemon.policies.refresher import Refresher
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
+from postfix_mtasts.daemon.workers.pool import Pool
 
 
 @dataclass
@@ -26,6 +27,12 @@ class FakeStore:
     busy_since: float | None = None
 
 
+@dataclass
+class FakePool:
+    fault: str = ""
+
+
+WORKERS = cast(Pool, FakePool())
 LONG_AGO = PATIENCE + 5  # seconds
 
 CASES = [
@@ -43,7 +50,7 @@ def test_faults(title: str, still: float, store: FakeStore, faults: list[str], m
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     if store.busy_since is not None:
         store.busy_since = 1000.0 - store.busy_since
-    health = Health(cast(Refresher, FakeRefresher(1000.0 - still)), cast(StoreKeeper, store), Silence())
+    health = Health(cast(Refresher, FakeRefresher(1000.0 - still)), cast(StoreKeeper, store), Silence(), WORKERS)
     assert health.faults() == faults
     assert bool(health.refresher_fault()) is (title == "the refresher stands still")
 
@@ -51,7 +58,7 @@ def test_faults(title: str, still: float, store: FakeStore, faults: list[str], m
 def test_resolvers_that_do_not_answer_are_a_fault_and_no_reason_to_end() -> None:
     """Policies that are held still serve; the watchdog looks elsewhere."""
     silence = Silence()
-    health = Health(cast(Refresher, FakeRefresher(time.monotonic())), cast(StoreKeeper, FakeStore()), silence)
+    health = Health(cast(Refresher, FakeRefresher(time.monotonic())), cast(StoreKeeper, FakeStore()), silence, WORKERS)
     for now in (0.0, 59.0):
         silence.note("timeout", now)
     assert health.faults() == []
@@ -60,3 +67,10 @@ def test_resolvers_that_do_not_answer_are_a_fault_and_no_reason_to_end() -> None
     assert health.refresher_fault() == ""
     silence.note("servfail", 76.0)
     assert health.faults() == []
+
+
+def test_workers_that_cannot_start() -> None:
+    """Domains that are not known yet are deferred meanwhile: somebody has to look."""
+    pool = cast(Pool, FakePool("fetch.ca_file: no"))
+    health = Health(cast(Refresher, FakeRefresher(time.monotonic())), cast(StoreKeeper, FakeStore()), Silence(), pool)
+    assert health.faults() == ["no worker process can be started: fetch.ca_file: no"]

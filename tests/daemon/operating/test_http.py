@@ -34,6 +34,8 @@ SNAPSHOT = Snapshot(
     negatives=5,
     connections=6,
     errors=8,
+    workers=2,
+    worker_deaths=3,
     refresh_due=9,
     refresh_lag=10.5,
 )

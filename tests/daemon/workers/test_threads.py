@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+
+import pytest
 
 from postfix_mtasts.daemon.workers.threads import FEW, Crew
 
@@ -69,11 +72,63 @@ def test_no_more_threads_than_the_limit() -> None:
 
     for _ in range(2):
         crew.submit(hold)
+    second.wait(PATIENCE)
     for number in range(5):
         crew.submit(job(number))
-    second.wait(PATIENCE)
     assert began == []
     release.set()
     for _ in range(5):
         assert done.acquire(timeout=PATIENCE)
     assert sorted(began) == list(range(5))
+
+
+def busy(crew: Crew) -> threading.Event:
+    """Have the one thread of *crew* wait for the event that is returned."""
+    began, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        release.wait(PATIENCE)
+
+    crew.submit(hold)
+    assert began.wait(PATIENCE)
+    return release
+
+
+def test_the_newest_runs_first() -> None:
+    """Its answer is still waited for."""
+    crew, order = Crew("newest", 1), SimpleQueue[int]()
+    release = busy(crew)
+    for number in range(3):
+        crew.submit(functools.partial(order.put, number))
+    release.set()
+    assert [order.get(timeout=PATIENCE) for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_job_that_waits_too_long_is_dropped() -> None:
+    """It is told of, and never run."""
+    crew, told = Crew("late", 1, patience=0.05), SimpleQueue[str]()
+    release = busy(crew)
+    crew.submit(lambda: told.put("run"), lambda: told.put("dropped"))
+    assert told.get(timeout=PATIENCE) == "dropped"
+    release.set()
+    crew.submit(lambda: told.put("next"), lambda: told.put("next"))
+    assert told.get(timeout=PATIENCE) == "next"
+
+
+def test_no_threads_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs wait until the system has one to give; nothing is raised."""
+    crew, ran, real = Crew("none", 4), threading.Event(), threading.Thread.start
+    refused = threading.Semaphore(0)
+
+    def refuse(thread: threading.Thread) -> None:
+        refused.release()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    crew.submit(ran.set)
+    for _ in range(3):  # it was tried, and tried again
+        assert refused.acquire(timeout=PATIENCE)
+    assert not ran.is_set()
+    monkeypatch.setattr(threading.Thread, "start", real)
+    assert ran.wait(PATIENCE)

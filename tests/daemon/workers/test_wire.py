@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postfix_mtasts.config.settings import DnsSettings, FetchSettings
 from postfix_mtasts.core.dane import DaneFacts, DaneStatus, HostFacts
 from postfix_mtasts.core.dnsdata import Validation
 from postfix_mtasts.core.names import Domain
@@ -21,6 +22,7 @@ from postfix_mtasts.daemon.workers.wire import (
     Discover,
     Job,
     JudgeResolver,
+    Orders,
     Tlsrpt,
     TlsrptRecord,
     answer_from_json,
@@ -28,6 +30,8 @@ from postfix_mtasts.daemon.workers.wire import (
     counts_from_json,
     job_from_json,
     job_to_json,
+    orders_from_json,
+    orders_to_json,
 )
 from postfix_mtasts.faults import Fault, Seen
 from tests.support.fakes.entries import policy
@@ -59,6 +63,12 @@ def test_a_job_arrives_as_it_was(job: Job) -> None:
     """With its number, on one line."""
     line = arrived(job_to_json(7, job))
     assert (line["n"], job_from_json(line)) == (7, job)
+
+
+def test_orders_arrive_as_they_were() -> None:
+    """The very settings, as dataclasses."""
+    orders = Orders(DnsSettings(servers=("127.0.0.1:53",), timeout=2.0), FetchSettings(ca_file="/ca.pem"), 15.0)
+    assert orders_from_json(arrived(orders_to_json(orders))) == orders
 
 
 DISCOVER, DANE = Discover(D), Dane(D, 25)

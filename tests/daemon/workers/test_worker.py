@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from postfix_mtasts.adapters.dns.client import DnsClient
 from postfix_mtasts.adapters.https.fetch import Transfer
+from postfix_mtasts.config.settings import DnsSettings, FetchSettings
 from postfix_mtasts.core.dane import DaneFacts, DaneStatus
 from postfix_mtasts.core.dnsdata import Validation
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import Absent, Cause, OwnFault, Unchanged
-from postfix_mtasts.core.ports import ResolverFacts
+from postfix_mtasts.core.outcome import Absent, Cause, Failed, OwnFault, Stage, Unchanged
+from postfix_mtasts.core.ports import ResolverFacts, Sources, Urgency
 from postfix_mtasts.daemon.workers.wire import (
     Answer,
     Dane,
     Discover,
     Job,
     JudgeResolver,
+    Orders,
     Tlsrpt,
     TlsrptRecord,
     answer_from_json,
     counts_from_json,
+    orders_to_json,
 )
-from postfix_mtasts.daemon.workers.worker import FetchSlots, Worker
-from postfix_mtasts.errors import FetchError
+from postfix_mtasts.daemon.workers.worker import Worker, _Fetch, serve
 from postfix_mtasts.faults import Fault, Seen
-from tests.support.fakes.keeping import ManualClock
+from postfix_mtasts.resolving.discovery import Located
 from tests.support.servers.dnsserver import DnsServer
 
 D = Domain("example.com")
@@ -49,15 +54,11 @@ class Peer:
         self._theirs = theirs
         self.worker = Worker(
             theirs,
-            {
-                "servers": [server.address],
-                "dns_timeout": 2.0,
-                "trust_ad": "auto",
-                "fetch_timeout": 5.0,
-                "parallel": 4,
-                "ca_file": None,
-                "allow_private_addresses": True,
-            },
+            Orders(
+                DnsSettings(servers=(server.address,), timeout=2.0),
+                FetchSettings(timeout=5.0, parallel=4, allow_private_addresses=True),
+                wait=15.0,
+            ),
         )
         self.counts: list[tuple[str, str, int]] = []
 
@@ -168,62 +169,6 @@ def test_queries_are_counted_once(peer: Peer) -> None:
     assert {(rdtype, result) for rdtype, result, _ in peer.counts} == {("TXT", "nxdomain")}
 
 
-def test_a_place_that_is_left_is_free() -> None:
-    """One place, two fetches, one after the other."""
-    slots = FetchSlots(1, patience=30.0)
-    for _ in range(2):
-        with slots.slot():
-            pass
-
-
-@pytest.fixture
-def aborted(monkeypatch: pytest.MonkeyPatch) -> list[Transfer]:
-    """The fetches that were given up."""
-    given_up: list[Transfer] = []
-    monkeypatch.setattr(Transfer, "abort", lambda transfer, reason: given_up.append(transfer))
-    return given_up
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    """Goes on by what anybody waits."""
-    clock = ManualClock()
-    monkeypatch.setattr(time, "monotonic", clock.monotonic)
-    monkeypatch.setattr(threading.Condition, "wait", lambda condition, timeout: clock.advance(timeout))
-    return clock
-
-
-def test_who_hangs_gives_way(aborted: list[Transfer], clock: ManualClock) -> None:
-    """The fetch that has run longest is given up for one that waits, not before it has run for its time."""
-    slots, began = FetchSlots(2, patience=10.0), clock.since_boot
-    with slots.slot() as first:
-        clock.advance(4)
-        with slots.slot() as second:
-            assert aborted == []
-            with slots.slot():
-                assert aborted == [first]
-                assert clock.since_boot - began == 10
-                with slots.slot():
-                    assert aborted == [first, second]
-                    assert clock.since_boot - began == 14
-
-
-def test_nobody_waits_for_a_place_for_ever(aborted: list[Transfer], clock: ManualClock) -> None:
-    """Others are always quicker: after six times the patience a fetch fails as any other."""
-    slots, began = FetchSlots(1, patience=10.0), clock.since_boot
-    with slots.slot() as quick:
-
-        def wait(condition: threading.Condition, timeout: float) -> None:
-            clock.advance(timeout)
-            slots._running[quick] = clock.since_boot  # the place was free, and taken
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(threading.Condition, "wait", wait)
-            with pytest.raises(FetchError, match="too many other fetches were under way"), slots.slot():
-                raise AssertionError("there is no place")
-    assert (aborted, clock.since_boot - began) == ([], 60)
-
-
 def test_a_usable_mail_host_is_told_before_one_that_is_silent(peer: Peer) -> None:
     """Two lines come of one job: the first usable host, and, when the last has answered, the whole."""
     silent = threading.Event()
@@ -243,3 +188,66 @@ def test_a_usable_mail_host_is_told_before_one_that_is_silent(peer: Peer) -> Non
     whole = peer.next(Dane(D, 25))
     assert isinstance(whole, DaneFacts)
     assert (whole.complete, [host.name for host in whole.hosts]) == (True, ["silent.example.com", "mx.example.com"])
+
+
+@pytest.mark.parametrize(
+    ("early", "want"),
+    [(True, OwnFault), (False, Failed)],
+    ids=["before it had its time: our fault", "after that: the host's"],
+)
+def test_a_fetch_that_gives_way(peer: Peer, monkeypatch: pytest.MonkeyPatch, early: bool, want: type[Answer]) -> None:
+    """Others waited for its place: that says something of the host only if it had its time."""
+    peer.server.records[f"_mta-sts.{D}", "TXT"] = ['"v=STSv1; id=1;"']
+    peer.server.records[f"mta-sts.{D}", "A"] = ["127.0.0.1"]
+
+    def gives_way(located: Located, sources: Sources, *, transfer: Transfer) -> Failed:
+        (ticket,) = peer.worker._turns._slots._running
+        ticket.early = early
+        peer.worker._give_up(ticket, 3.0)  # type: ignore[arg-type]
+        return Failed("1", Stage.HTTP, Seen(Fault.GIVEN_UP))
+
+    monkeypatch.setattr("postfix_mtasts.daemon.workers.worker.fetch", gives_way)
+    answer = peer.ask(Discover(D))
+    assert isinstance(answer, want)
+    if isinstance(answer, OwnFault):
+        assert (answer.cause, "given up after 3 s" in answer.reason) == (Cause.OVERLOAD, True)
+    assert peer.worker._turns._slots.running == 0
+
+
+def test_a_fetch_that_never_got_a_place(peer: Peer) -> None:
+    """It is our overload, and says nothing of the domain."""
+    located = Located("1", "mta-sts.example.com", ("127.0.0.1",))
+    peer.worker._drop(_Fetch(Urgency.LOOKUP, "127.0.0.1", 0.0, number=7, located=located))
+    answer = peer.next(Discover(D))
+    assert isinstance(answer, OwnFault)
+    assert answer.cause is Cause.OVERLOAD
+
+
+def served(*lines: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a worker says to *lines*, until it ends."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall("".join(json.dumps(line) + "\n" for line in lines).encode())
+        ours.shutdown(socket.SHUT_WR)
+        serve(theirs)
+        theirs.shutdown(socket.SHUT_WR)
+        with ours.makefile("rb") as said:
+            return [json.loads(line) for line in said]
+
+
+ORDERS = Orders(DnsSettings(), FetchSettings(), 15.0)
+
+
+def test_it_says_that_it_is_ready_and_moves() -> None:
+    """A ping is answered by the thread that takes the jobs."""
+    assert served(orders_to_json(ORDERS), {"ping": 3}) == [{"ready": os.getpid()}, {"pong": 3}]
+
+
+def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """In one line, and without a traceback: the daemon tells of it."""
+    torn = tmp_path / "ca.pem"
+    torn.write_text("-----BEGIN CERTIFICATE-----\nMII")
+    (said,) = served(orders_to_json(replace(ORDERS, fetch=FetchSettings(ca_file=str(torn)))))
+    assert said["unable"].startswith(f"fetch.ca_file: {torn}: it holds no CA certificates")
+    (said,) = served({"orders": "none"})
+    assert said["unable"].startswith("KeyError at wire.py:")

@@ -13,19 +13,24 @@ ADDRESS = "127.0.0.9"
 
 
 class HangingHost:
-    """Port 443 of ADDRESS: every connection is kept and nothing is sent."""
+    """Port 443 of *addresses*: every connection is kept and nothing is sent."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = addresses or (ADDRESS,)
+        self._kept: list[socket.socket] = []
 
     def __enter__(self) -> Self:
-        self._listener = socket.create_server((ADDRESS, 443), backlog=4096)
-        self._kept: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listeners = [socket.create_server((address, 443), backlog=4096) for address in self._addresses]
+        for listener in self._listeners:
+            threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
     ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        for listener in self._listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         for sock in self._kept:
             sock.close()
 
@@ -37,9 +42,9 @@ class HangingHost:
     def wait_for(self, connections: int) -> None:
         wait_until(lambda: self.connections >= connections, f"{connections} connections to a hanging host")
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                self._kept.append(self._listener.accept()[0])
+                self._kept.append(listener.accept()[0])
             except OSError:
                 return  # closed: the test is over
