@@ -20,7 +20,7 @@ MONITORING = Path(__file__).parents[2] / "docs/monitoring"
 
 def exported() -> set[str]:
     """The names of all samples, a histogram's and a counter's suffixes included."""
-    return {sample.name for metric in Collector(lambda: SNAPSHOT).collect() for sample in metric.samples}
+    return {sample.name for metric in Collector(SNAPSHOT).collect() for sample in metric.samples}
 
 
 def expressions(file: Path) -> list[str]:
