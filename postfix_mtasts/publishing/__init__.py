@@ -1,14 +1,17 @@
-"""`postfix-mtasts serve`: the policies of one's own domains, over HTTPS.
+"""`postfix-mtasts serve`: the policies of one's own domains, published.
 
 serve         builds the parts, handles signals, ends
-policyfiles   the folder of policies
-publisher     what is served for each domain, decided from folder and history
-host          the policy host: one path, exact bytes
-webserver     connections of strangers, held within bounds
-sockets       where it listens
-tls           one certificate a name, chosen by SNI
-certificates  certificates ordered before they are missed
-certfiles     certificates that somebody else keeps
+sockets       where it listens, and what each socket is for
+policyfiles   the folder of policies: which files count, and when
+publisher     folder and history, as the table of what is served
+webserver     connections of strangers, held within bounds, below aiohttp
+host, tls     the policy host: one path, exact bytes, a certificate a name
+certificates  ordered by ACME, before they are missed
+certfiles     or read from files that somebody else keeps
 dnsrecord     the record id in DNS, in step with what is served
-listing       each published domain on one line
+checks        the published domains, examined once a day
+overview      all of it at one moment
+admin         the administrator's port: dashboard, metrics, health
+dashboard     the page
+listing       what `publish list` shows, from what is on disk
 """

@@ -16,7 +16,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -33,10 +32,12 @@ from ..errors import ConfigError, DnsError, StoreBusyError, StoreError
 from ..process import systemd
 from ..process.listeners import split_inet
 from ..process.logs import Log
+from .admin import Admin
 from .certfiles import CertificateFiles
 from .certificates import Certificate, Certificates
 from .dnsrecord import Records
 from .host import HOST_LABEL, ChallengeHost, PolicyHost
+from .overview import Overview, problems_of, view_domains
 from .publisher import History, Publisher, Table
 from .sockets import Use, open_sockets
 from .tls import Names
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 
 STDERR = 2
 LOG_FLUSH = 0.2  # seconds for the log
+ADMIN_CONNECTIONS = 32
+STUCK = 30.0  # seconds without a look at the folder
 DRAIN = 5.0  # seconds that SIGTERM leaves to what is under way
 CERTIFICATE_FILES_EVERY = 5.0  # seconds between two looks at certificate files
 
@@ -200,6 +203,7 @@ class _Serving:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
         loop.add_signal_handler(signal.SIGHUP, self._look_again)
+        self.publisher.looked_at = time.monotonic()
         self.publisher.look()  # what the history says is served from the first moment on
         self._loop = loop
         servers = self._listen(sockets)
@@ -215,15 +219,39 @@ class _Serving:
             thread.join(0.5)  # what hangs is left alone: all of it goes on at the next start
 
     def _listen(self, sockets: Mapping[socket.socket, Use]) -> list[WebServer]:
-        policies = WebServer(self.host.handle)
-        challenges = WebServer(ChallengeHost(self.ordered.challenges if self.ordered is not None else {}).handle)
-        tls: ssl.SSLContext | None = None if self._publish.certificates == "none" else self.names.front
+        challenges = ChallengeHost(self.ordered.challenges if self.ordered is not None else {})
+        servers = {
+            Use.POLICIES: WebServer(self.host.handle),
+            Use.CHALLENGES: WebServer(challenges.handle),
+            Use.ADMIN: WebServer(Admin(self._overview, self._unwell).handle, ADMIN_CONNECTIONS),
+        }
+        without_tls = self._publish.certificates == "none"
         for sock, use in sockets.items():
-            if use is Use.POLICIES:
-                policies.listen(sock, tls)
-            elif use is Use.CHALLENGES:
-                challenges.listen(sock, None)
-        return [policies, challenges]
+            servers[use].listen(sock, self.names.front if use is Use.POLICIES and not without_tls else None)
+        return list(servers.values())
+
+    def _overview(self) -> Overview:
+        source = self.ordered or self.files
+        problems = problems_of(self.ordered.failures) if self.ordered is not None else {}
+        if self.files is not None:
+            problems = dict(self.files.faults)
+        domains = view_domains(
+            self.host.table,
+            self.publisher.faults,
+            source.certificates if source is not None else {},
+            problems,
+            self.records.written,
+            self.records.seen,
+            {},
+        )
+        return Overview(domains, self.publisher.faults, self.host.requests, self.host.unknown_names, time.time())
+
+    def _unwell(self) -> list[str]:
+        """A sentence for each thing that keeps policies from being as their owner wants them."""
+        said = [f"{name}: {fault}" for name, fault in sorted(self.publisher.faults.items())]
+        if time.monotonic() - self.publisher.looked_at > STUCK:
+            said.append("the folder of policies is not read any more")
+        return said
 
     def _start(self) -> list[threading.Thread]:
         threads = [

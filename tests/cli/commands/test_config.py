@@ -225,6 +225,11 @@ publish:
   report_host: null  # default
 admin:
   listen: null  # default
+reports:
+  directory: /var/lib/postfix-mtasts-reports  # default
+  keep: 400d  # default
+  dkim: true  # default
+  require_dkim: false  # default
 """
 
 
