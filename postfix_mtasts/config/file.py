@@ -16,6 +16,8 @@ How one value is read is in values.py; defaults and ranges in settings.py.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -53,14 +55,16 @@ class Loaded:
     origins: Mapping[str, str]  # dotted key of each setting -> "FILE:LINE" or DEFAULT
 
 
-def read(path: str | None) -> Loaded:
+def read(path: str | None, again: bool = False) -> Loaded:
     """Read the configuration at *path*; None: the default file, whose absence means the defaults.
 
-    Raises: ConfigError with every fault.
+    With *again*, at a reload, it waits for nobody who might write into a pipe. Raises: ConfigError with every fault.
     """
     file = DEFAULT_CONFIG_FILE if path is None else path
     try:
-        with open(file, "rb") as stream:
+        with open(file, "rb", opener=_open_at_once if again else None) as stream:
+            if again and (stream.isatty() or stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)):
+                raise ConfigError([f"{quote(file)}: a pipe or a terminal cannot be read again; name a regular file"])
             data = stream.read(SIZE_LIMIT + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         if path is None and isinstance(error, FileNotFoundError):
@@ -76,6 +80,11 @@ def read(path: str | None) -> Loaded:
         raise ConfigError(
             [f"{quote(file)}:{line}: YAML: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"]
         ) from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a pipe, too, without waiting for somebody who writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def load(file: str, text: str) -> Loaded:

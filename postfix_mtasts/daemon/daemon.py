@@ -251,7 +251,7 @@ class Daemon:
         """Check, then swap; with a fault the old configuration stays in force."""
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.parts.clock.monotonic() * 1e6)}")
         try:
-            loaded = read(self._config_file)
+            loaded = read(self._config_file, again=True)
             _check_listeners(loaded.settings, self._passed)
             await self._listen(loaded.settings)
         except ConfigError as error:

@@ -1,7 +1,11 @@
-"""Binding the addresses that Postfix connects to: inet:HOST:PORT and unix:PATH.
+"""Bind addresses: inet:HOST:PORT, inet:[V6]:PORT and unix:PATH.
 
-Rule: a stale unix socket is replaced; a living daemon's socket, or a file
-that is no socket, never.
+Rule 1: a stale unix socket is replaced; a living daemon's socket, or a file
+        that is not a socket, never.
+Rule 2: no symbolic link is followed at a unix socket's own name. Mode and
+        owner are changed through a descriptor of the file that was bound, and
+        only that file is removed: what stands at the path later may be
+        somebody else's.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.settings import Settings
@@ -27,12 +32,69 @@ def split_inet(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def bind(address: str, settings: Settings) -> list[socket.socket]:
-    """Sockets bound to *address*, not yet listening. Raises: ListenError."""
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What an address was bound to."""
+
+    socks: list[socket.socket]  # not yet listening
+    file: SocketFile | None  # of a unix socket
+
+    def give_back(self) -> None:
+        """Close all of it."""
+        for sock in self.socks:
+            sock.close()
+        if self.file is not None:
+            self.file.remove()
+
+
+class SocketFile:
+    """The file of a unix socket that this process bound."""
+
+    def __init__(self, path: Path) -> None:
+        """Open what stands at *path* now, which was bound a moment ago. Raises: OSError, ListenError."""
+        self._path = path
+        self._descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if not stat.S_ISSOCK(os.fstat(self._descriptor).st_mode):
+            self.close()
+            raise ListenError(f"unix:{path}: somebody else replaces the socket; choose a directory of your own")
+
+    def in_place(self) -> bool:
+        """Whether the path still leads to it."""
+        try:
+            return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+    def set_permissions(self, settings: Settings) -> None:
+        """Give it socket_group and socket_mode. Raises: OSError, ListenError."""
+        file = f"/proc/self/fd/{self._descriptor}"
+        if settings.socket_group is not None:
+            try:
+                group = grp.getgrnam(settings.socket_group).gr_gid
+            except KeyError:
+                raise ListenError(f"socket_group: there is no group {settings.socket_group}") from None
+            os.chown(file, -1, group)
+        os.chmod(file, settings.socket_mode)
+
+    def remove(self) -> None:
+        """Remove it, unless it is gone or another stands in its place, and close it."""
+        try:
+            if self.in_place():
+                os.unlink(self._path)
+        except OSError:
+            pass  # the directory is not ours any more
+        self.close()
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def bind(address: str, settings: Settings) -> Bound:
+    """Bind *address*; nothing listens yet. Raises: ListenError."""
     try:
         if address.startswith("unix:"):
-            return [_bind_unix(Path(address.removeprefix("unix:")), settings)]
-        return _bind_inet(*split_inet(address))
+            return _bind_unix(Path(address.removeprefix("unix:")), settings)
+        return Bound(_bind_inet(*split_inet(address)), None)
     except OSError as error:
         raise ListenError(f"{address}: {error.strerror or error}") from None
 
@@ -56,7 +118,7 @@ def _bind_inet(host: str, port: int) -> list[socket.socket]:
     return socks
 
 
-def _bind_unix(path: Path, settings: Settings) -> socket.socket:
+def _bind_unix(path: Path, settings: Settings) -> Bound:
     sock = socket.socket(socket.AF_UNIX)
     try:
         with short(path) as name:
@@ -66,22 +128,16 @@ def _bind_unix(path: Path, settings: Settings) -> socket.socket:
                 sock.bind(name)
             finally:
                 os.umask(before)
-        set_permissions(path, settings)
+        file = SocketFile(path)
+        try:
+            file.set_permissions(settings)
+        except (OSError, ListenError):
+            file.remove()
+            raise
     except (OSError, ListenError):
         sock.close()
         raise
-    return sock
-
-
-def set_permissions(path: Path, settings: Settings) -> None:
-    """Give the unix socket at *path* socket_group and socket_mode. Raises: OSError, ListenError."""
-    if settings.socket_group is not None:
-        try:
-            group = grp.getgrnam(settings.socket_group).gr_gid
-        except KeyError:
-            raise ListenError(f"socket_group: there is no group {settings.socket_group}") from None
-        os.chown(path, -1, group)
-    os.chmod(path, settings.socket_mode)
+    return Bound([sock], file)
 
 
 def _remove_stale(path: Path, name: str) -> None:
@@ -91,7 +147,7 @@ def _remove_stale(path: Path, name: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise ListenError(f"unix:{path}: a file that is no socket is there; remove it, or choose another path")
+        raise ListenError(f"unix:{path}: a file that is not a socket is there; remove it, or choose another path")
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)  # a full backlog says EAGAIN: somebody lives there
         if probe.connect_ex(name) != errno.ECONNREFUSED:
@@ -110,13 +166,3 @@ def short(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
-
-
-def unlink_ours(address: str, inode: int) -> None:
-    """Remove the socket file of *address* if it is still the one with *inode*."""
-    path = address.removeprefix("unix:")
-    try:
-        if os.lstat(path).st_ino == inode:
-            os.unlink(path)
-    except OSError:
-        pass  # gone already, or not ours to remove

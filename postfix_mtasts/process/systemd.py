@@ -8,20 +8,55 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Mapping
+
+from ..errors import ListenError
 
 FIRST_FD = 3
+FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 def passed_sockets() -> dict[str, socket.socket]:
-    """The listening sockets of LISTEN_FDS by their address, as `listen` writes it; none are left for children."""
+    """Return the listening sockets of LISTEN_FDS by their address, as `listen` writes it; children get none of them.
+
+    Raises: ListenError, with none left open.
+    """
     count, ours = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
     os.environ.pop("LISTEN_FDNAMES", None)
-    if ours != str(os.getpid()) or not count.isdigit():
+    if ours != str(os.getpid()) or not (count.isascii() and count.isdecimal()):
         return {}
-    socks = [socket.socket(fileno=fd) for fd in range(FIRST_FD, FIRST_FD + int(count))]
-    for sock in socks:
-        os.set_inheritable(sock.fileno(), False)
-    return {address_of(sock): sock for sock in socks}
+    found: dict[str, socket.socket] = {}
+    try:
+        for descriptor in range(FIRST_FD, FIRST_FD + int(count)):
+            sock = _passed(descriptor, found)
+            found[address_of(sock)] = sock
+    except ListenError:
+        for sock in found.values():
+            sock.close()
+        raise
+    return found
+
+
+def _passed(descriptor: int, others: Mapping[str, socket.socket]) -> socket.socket:
+    """Make sure that *descriptor* is a stream socket that listens, at an address of its own. Raises: ListenError."""
+    wrong = f"systemd passed descriptor {descriptor}, which"
+    right = "write a line ListenStream=ADDRESS for it in the socket unit"
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ListenError(f"{wrong} is not a socket ({error.strerror}); {right}") from None
+    try:
+        if sock.family not in FAMILIES or sock.type != socket.SOCK_STREAM:
+            raise ListenError(f"{wrong} is not an internet or unix stream socket; {right}")
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ListenError(f"{wrong} does not listen; leave Accept=yes out of the socket unit")
+        if (address := address_of(sock)) in others:
+            raise ListenError(f"{wrong} is a second one for {address}; {right}")
+    except ListenError:
+        sock.close()
+        raise
+    sock.set_inheritable(False)
+    return sock
 
 
 def address_of(sock: socket.socket) -> str:

@@ -75,14 +75,14 @@ def _take(address: str, sock: socket.socket, uses: dict[str, Use]) -> Use:
 
 def _bind(address: str, settings: Settings, uses: dict[str, Use]) -> list[socket.socket]:
     if not address.startswith("inet:") or split_inet(address)[0] != ANY_V6:
-        return bind(address, settings)
+        return bind(address, settings).socks
     port = split_inet(address)[1]
     alone = f"inet:0.0.0.0:{port}" not in uses
     try:
         sock = socket.socket(socket.AF_INET6)
     except OSError as error:
         if error.errno == errno.EAFNOSUPPORT and alone:
-            return bind(f"inet:0.0.0.0:{port}", settings)
+            return bind(f"inet:0.0.0.0:{port}", settings).socks
         raise
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 from pathlib import Path
 from textwrap import dedent
 
@@ -393,6 +394,32 @@ def test_a_named_file_that_cannot_be_read_is_an_error(title: str, path: str, wro
     with pytest.raises(ConfigError) as caught:
         read(path)
     assert caught.value.faults == [wrong]
+
+
+@pytest.mark.parametrize("writer", [False, True], ids=["that nobody writes", "that is open for writing"])
+def test_a_pipe_is_not_read_again(writer: bool, tmp_path: Path) -> None:
+    """It would hold up a reload for as long as nobody writes, and cannot be read twice."""
+    path = tmp_path / "config.yml"
+    os.mkfifo(path)
+    end = os.open(path, os.O_RDWR) if writer else None
+    with pytest.raises(ConfigError, match=r"config\.yml: a pipe or a terminal cannot be read again; name a regular"):
+        read(str(path), again=True)
+    if end is not None:
+        os.close(end)
+
+
+def test_a_terminal_is_not_read_again() -> None:
+    """As /dev/stdin may be."""
+    ours, theirs = pty.openpty()
+    with pytest.raises(ConfigError, match="a pipe or a terminal cannot"):
+        read(os.ttyname(theirs), again=True)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_an_empty_device_gives_the_defaults() -> None:
+    """/dev/null is what people name for no configuration."""
+    assert read("/dev/null").settings == read("/dev/null", again=True).settings == Settings()
 
 
 def test_bytes_that_are_no_utf_8_are_placed(tmp_path: Path) -> None:

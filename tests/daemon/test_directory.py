@@ -12,6 +12,7 @@ import pytest
 from postfix_mtasts.config.file import DEFAULT, Loaded
 from postfix_mtasts.config.settings import CacheSettings, Settings
 from postfix_mtasts.daemon.directory import store_directory
+from postfix_mtasts.errors import StoreError
 
 
 def loaded(directory: Path, origin: str = DEFAULT) -> Loaded:
@@ -73,3 +74,35 @@ def test_the_users_own_choice_of_a_cache_directory(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     assert store_directory(loaded(barred)) == tmp_path / "mine" / "postfix-mtasts"
     assert not home.exists()
+
+
+HOMELESS = [
+    ("no home at all", None, None),
+    ("a home that is not a path", "", None),
+    ("a relative cache", None, "caches"),
+]
+
+
+@pytest.mark.parametrize("make", [True, False], ids=["to run", "to look"])
+@pytest.mark.parametrize(("title", "home", "caches"), HOMELESS, ids=[case[0] for case in HOMELESS])
+def test_without_a_home_nothing_is_made(
+    title: str, home: str | None, caches: str | None, make: bool, barred: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a user whom no password database knows: one line tells what to set, and no folder called ~ appears."""
+    for name, value in (("HOME", home), ("XDG_CACHE_HOME", caches)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what it does without HOME and password entry
+    monkeypatch.chdir(barred.parent.parent)
+    with pytest.raises(StoreError, match=r"there is no home directory to use instead; set cache\.directory"):
+        store_directory(loaded(barred), make)
+    assert not (barred.parent.parent / "~").exists()
+
+
+def test_a_home_that_cannot_be_written(barred: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, with the directory and what to set."""
+    monkeypatch.setenv("HOME", str(barred))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(StoreError, match=r"\.cache: cannot be made: Not a directory; set cache\.directory"):
+        store_directory(loaded(barred))

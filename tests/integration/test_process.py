@@ -181,3 +181,34 @@ def test_a_storm_of_reloads(internet: Internet, tmp_path: Path) -> None:
         daemon.hang_up()
         wait_until(lambda: client.ask("mine", "known.process.test") == ENFORCED, "the last configuration is in force")
         assert 1 <= len(daemon.events("reloaded")) <= 201
+
+
+def test_a_socket_file_that_was_removed_is_bound_anew_at_a_reload(internet: Internet, tmp_path: Path) -> None:
+    """Whoever is connected stays so; and a file in its place is refused, not taken for the socket."""
+    path = tmp_path / "socketmap"
+    with Daemon(tmp_path, internet.config(listen=[f"unix:{path}"], socket_mode="0600")) as daemon:
+        with daemon.client() as client:
+            path.unlink()
+            daemon.reload()
+            assert client.ask("postfix", "known.process.test") == ENFORCED
+        assert daemon.ask("postfix", "known.process.test") == ENFORCED
+        path.unlink()
+        secret = tmp_path / "secret"
+        secret.touch(mode=0o640)
+        path.symlink_to(secret)
+        seen = len(daemon.lines)
+        daemon.configure({**daemon.config, "socket_mode": "0666"})
+        daemon.hang_up()
+        assert "a file that is not a socket is there" in daemon.wait_for("reload-refused", seen)
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o640
+    assert path.is_symlink()
+
+
+def test_a_pipe_as_configuration_is_refused_at_a_reload(internet: Internet, tmp_path: Path) -> None:
+    """It is not waited for, and the old configuration stays in force."""
+    with Daemon(tmp_path, internet.config()) as daemon:
+        daemon.config_file.unlink()
+        os.mkfifo(daemon.config_file)
+        daemon.hang_up()
+        assert "a pipe or a terminal cannot be read again" in daemon.wait_for("reload-refused")
+        assert daemon.ask("postfix", "known.process.test") == ENFORCED

@@ -1,4 +1,4 @@
-"""daemon/listeners.py: addresses bound, stale sockets replaced, and nobody else's ever touched."""
+"""process/listeners.py: addresses bound, stale sockets replaced, and nobody else's ever touched."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ import grp
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from postfix_mtasts.config.settings import Settings
 from postfix_mtasts.errors import ListenError
-from postfix_mtasts.process.listeners import (
-    SUN_PATH_LIMIT,
-    bind,
-    set_permissions,
-    short,
-    split_inet,
-    unlink_ours,
-)
+from postfix_mtasts.process.listeners import SUN_PATH_LIMIT, Bound, SocketFile, bind, short, split_inet
 
 SETTINGS = Settings(socket_mode=0o640)
+
+
+@contextmanager
+def closed(bound: Bound) -> Iterator[Bound]:
+    """Close all of it at the end."""
+    yield bound
+    for sock in bound.socks:
+        sock.close()
+    if bound.file is not None:
+        with suppress(OSError):  # closed by the test
+            bound.file.close()
 
 
 @pytest.fixture
@@ -57,10 +62,10 @@ def test_a_unix_socket_has_its_mode(path: Path) -> None:
     """Whatever the umask is."""
     before = os.umask(0o077)
     try:
-        (sock,) = bind(f"unix:{path}", SETTINGS)
+        bound = bind(f"unix:{path}", SETTINGS)
     finally:
         os.umask(before)
-    with sock:
+    with closed(bound):
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
         assert os.umask(before) == before
 
@@ -68,24 +73,26 @@ def test_a_unix_socket_has_its_mode(path: Path) -> None:
 def test_a_unix_socket_has_its_group(path: Path) -> None:
     """By name."""
     group = grp.getgrgid(os.getgid()).gr_name
-    with bind(f"unix:{path}", Settings(socket_group=group))[0]:
+    with closed(bind(f"unix:{path}", Settings(socket_group=group))) as bound:
         assert path.stat().st_gid == os.getgid()
-    set_permissions(path, SETTINGS)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert bound.file is not None
+        bound.file.set_permissions(SETTINGS)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_an_unknown_group(path: Path) -> None:
     """It is named."""
     with pytest.raises(ListenError, match="socket_group: there is no group no-such-group"):
         bind(f"unix:{path}", Settings(socket_group="no-such-group"))
+    assert not path.exists()
 
 
 def test_a_stale_socket_is_replaced(path: Path) -> None:
     """What a killed daemon leaves behind."""
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))
-    with bind(f"unix:{path}", SETTINGS)[0] as sock:
-        sock.listen()
+    with closed(bind(f"unix:{path}", SETTINGS)) as bound:
+        bound.socks[0].listen()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
 
@@ -115,7 +122,7 @@ def test_what_is_no_socket_is_left_alone(path: Path, tmp_path: Path, kind: str) 
         path.mkdir()
     else:
         path.symlink_to(tmp_path / "target")
-    with pytest.raises(ListenError, match="a file that is no socket is there"):
+    with pytest.raises(ListenError, match="a file that is not a socket is there"):
         bind(f"unix:{path}", SETTINGS)
     assert os.path.lexists(path)
 
@@ -138,8 +145,8 @@ def test_a_deep_path(tmp_path: Path) -> None:
     """A socket address holds 107 bytes; a path may be longer."""
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
-    with bind(f"unix:{deep}/socketmap", SETTINGS)[0] as sock:
-        sock.listen()
+    with closed(bind(f"unix:{deep}/socketmap", SETTINGS)) as bound:
+        bound.socks[0].listen()
         with short(deep / "socketmap") as name, socket.socket(socket.AF_UNIX) as client:
             assert len(name) <= SUN_PATH_LIMIT < len(str(deep))
             client.connect(name)
@@ -154,10 +161,70 @@ def test_a_short_path_is_itself(path: Path) -> None:
 
 
 def test_only_our_own_socket_is_removed(path: Path, there: socket.socket) -> None:
-    """Another daemon may have taken the path meanwhile."""
-    inode = path.stat().st_ino
-    unlink_ours(f"unix:{path}", inode + 1)
-    assert path.exists()
-    unlink_ours(f"unix:{path}", inode)
+    """Once; one that is gone already is nothing to speak of."""
+    file = SocketFile(path)
+    assert file.in_place()
+    file.remove()
     assert not path.exists()
-    unlink_ours(f"unix:{path}", inode)  # gone already: nothing to say
+    there.close()
+    with socket.socket(socket.AF_UNIX) as again:
+        again.bind(str(path))
+        file = SocketFile(path)
+    path.unlink()
+    file.remove()
+
+
+def a_file(path: Path, target: Path) -> None:
+    path.write_text("precious")
+
+
+def a_link(path: Path, target: Path) -> None:
+    target.write_text("precious")
+    target.chmod(0o600)
+    path.symlink_to(target)
+
+
+def another_socket(path: Path, target: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+    path.chmod(0o600)
+
+
+def nothing(path: Path, target: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize("replace", [a_file, a_link, another_socket, nothing])
+def test_what_stands_in_its_place_later_is_left_alone(
+    replace: Callable[[Path, Path], None], path: Path, tmp_path: Path
+) -> None:
+    """Mode and owner are those of the file that was bound, wherever it is now; a link's target keeps its own."""
+    with closed(bind(f"unix:{path}", SETTINGS)) as bound:
+        assert bound.file is not None
+        path.rename(tmp_path / "moved")
+        replace(path, tmp_path / "target")
+        before = [os.lstat(file) for file in (path, tmp_path / "target") if os.path.lexists(file)]
+        assert not bound.file.in_place()
+        bound.file.set_permissions(Settings(socket_mode=0o666))
+        assert stat.S_IMODE((tmp_path / "moved").stat().st_mode) == 0o666
+        bound.file.remove()
+        assert [os.lstat(file) for file in (path, tmp_path / "target") if os.path.lexists(file)] == before
+
+
+@pytest.mark.parametrize("replace", [a_file, a_link])
+def test_what_is_bound_is_checked(
+    replace: Callable[[Path, Path], None], path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who may write to the directory cannot have us change the mode of another file."""
+
+    class Replaced(socket.socket):
+        def bind(self, name: object) -> None:
+            super().bind(name)  # type: ignore[arg-type]
+            path.unlink()
+            replace(path, tmp_path / "target")
+
+    monkeypatch.setattr(socket, "socket", Replaced)
+    with pytest.raises(ListenError, match="somebody else replaces the socket"):
+        bind(f"unix:{path}", Settings(socket_mode=0o777))
+    assert stat.S_IMODE(os.stat(path).st_mode) != 0o777
+    assert path.read_text() == "precious"

@@ -7,10 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from postfix_mtasts.errors import ListenError
+from postfix_mtasts.process import systemd
 from postfix_mtasts.process.systemd import address_of, notify, passed_sockets
 
 SCRIPT = """
@@ -58,12 +61,53 @@ def test_sockets_are_taken_by_their_addresses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pid", "number"),
-    [("1", "1"), ("ours", ""), ("ours", "one"), ("ours", "-1"), ("", "1")],
-    ids=["another process's", "no number", "a word", "less than none", "nobody's"],
+    [("1", "1"), ("ours", ""), ("ours", "one"), ("ours", "-1"), ("ours", "²"), ("", "1")],
+    ids=["another process's", "no number", "a word", "less than none", "no ASCII", "nobody's"],
 )
 def test_what_is_not_for_us_is_left_alone(pid: str, number: str) -> None:
     """The variables go all the same."""
     assert start(pid, number) == [[], [], []]
+
+
+ODD = [
+    ("a file", lambda path: os.open(path / "file", os.O_RDWR | os.O_CREAT), "is not a socket"),
+    ("a datagram socket", lambda path: bound(path, socket.SOCK_DGRAM), "is not an internet or unix stream socket"),
+    ("a pipe in packets", lambda path: bound(path, socket.SOCK_SEQPACKET), "is not an internet or unix stream socket"),
+    ("one that does not listen", lambda path: bound(path, socket.SOCK_STREAM), "does not listen"),
+]
+
+
+def bound(path: Path, kind: int) -> int:
+    sock = socket.socket(socket.AF_UNIX, kind)
+    sock.bind(str(path / "socketmap"))
+    return sock.detach()
+
+
+@pytest.mark.parametrize(("title", "make", "wrong"), ODD, ids=[case[0] for case in ODD])
+def test_what_cannot_be_served_is_one_line(
+    title: str, make: Callable[[Path], int], wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the descriptor, and what to write in the socket unit; nothing is left open."""
+    descriptor = make(tmp_path)
+    monkeypatch.setattr(systemd, "FIRST_FD", descriptor)
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    with pytest.raises(ListenError, match=f"systemd passed descriptor {descriptor}, which {wrong}.*socket unit"):
+        passed_sockets()
+    if title == "a file":
+        os.close(descriptor)
+    else:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+
+def test_a_number_without_sockets_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, however large the number is."""
+    monkeypatch.setattr(systemd, "FIRST_FD", 900)
+    monkeypatch.setenv("LISTEN_FDS", "1000000000")
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    with pytest.raises(ListenError, match=r"descriptor 900, which is not a socket \(Bad file descriptor\)"):
+        passed_sockets()
 
 
 def test_without_systemd_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

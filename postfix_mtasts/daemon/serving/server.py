@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import resource
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ...config.settings import Settings
 from ...core.quoting import KV
 from ...errors import ListenError
-from ...process.listeners import bind, set_permissions, unlink_ours
+from ...process.listeners import Bound, SocketFile, bind
 from ..counters import Cell
 from .connection import Connection, Reply
 from .reply_cache import Frames
@@ -64,21 +62,22 @@ class Server:
         An address that a passed socket holds is not bound again. Where one
         address fails nothing changes. Raises: ListenError.
         """
+        wanted = dict.fromkeys([*passed, *settings.listen])
         fresh: dict[str, _Listener] = {}
         try:
-            for address in dict.fromkeys([*passed, *settings.listen]):
-                if address not in self._listeners:
-                    socks = [passed[address]] if address in passed else bind(address, settings)
-                    fresh[address] = await _Listener.start(address, socks, self, ours=address not in passed)
-                elif address.startswith("unix:") and address not in passed:
-                    set_permissions(Path(address.removeprefix("unix:")), settings)
+            for address in wanted:
+                if address not in self._listeners or self._listeners[address].lost():
+                    bound = Bound([passed[address]], None) if address in passed else bind(address, settings)
+                    fresh[address] = await _Listener.start(bound, self)
+            for address in wanted.keys() - fresh.keys():
+                self._listeners[address].set_permissions(settings)
         except (ListenError, OSError) as error:
             for listener in fresh.values():
                 listener.close()
             raise error if isinstance(error, ListenError) else ListenError(f"{address}: {error}") from None
-        self._listeners.update(fresh)
-        for address in set(self._listeners) - {*passed, *settings.listen}:
+        for address in {*fresh, *(self._listeners.keys() - wanted.keys())} & self._listeners.keys():
             self._listeners.pop(address).close()
+        self._listeners.update(fresh)
 
     def stop_accepting(self) -> None:
         for listener in self._listeners.values():
@@ -99,31 +98,42 @@ class Server:
 class _Listener:
     """One address: its server objects, and its socket file if it made one."""
 
-    def __init__(self, address: str, servers: Sequence[asyncio.Server], inode: int | None) -> None:
-        self._address, self._servers, self._inode = address, servers, inode
+    def __init__(self, servers: Sequence[asyncio.Server], file: SocketFile | None) -> None:
+        self._servers, self._file = servers, file
 
     @classmethod
-    async def start(cls, address: str, socks: Sequence[socket.socket], server: Server, *, ours: bool) -> _Listener:
+    async def start(cls, bound: Bound, server: Server) -> _Listener:
+        """Listen. Raises: OSError, with what was bound given back."""
+        try:
+            return cls([await cls._serve(sock, server) for sock in bound.socks], bound.file)
+        except OSError:
+            bound.give_back()
+            raise
+
+    @staticmethod
+    async def _serve(sock: socket.socket, server: Server) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        servers: list[asyncio.Server] = []
-        inode = None
-        for sock in socks:
-            if sock.family != socket.AF_UNIX:
-                servers.append(await loop.create_server(lambda: Connection(server), sock=sock, backlog=BACKLOG))
-                continue
-            if ours:
-                inode = os.lstat(address.removeprefix("unix:")).st_ino
-            create: Callable[..., object] = loop.create_unix_server
-            try:
-                made = create(lambda: Connection(server), sock=sock, backlog=BACKLOG, cleanup_socket=False)
-            except TypeError:  # before Python 3.13, and in uvloop: the file is left alone anyhow
-                made = create(lambda: Connection(server), sock=sock, backlog=BACKLOG)
-            servers.append(await made)  # type: ignore[misc]
-        return cls(address, servers, inode)
+        if sock.family != socket.AF_UNIX:
+            return await loop.create_server(lambda: Connection(server), sock=sock, backlog=BACKLOG)
+        create: Callable[..., Awaitable[asyncio.Server]] = loop.create_unix_server
+        try:
+            made = create(lambda: Connection(server), sock=sock, backlog=BACKLOG, cleanup_socket=False)
+        except TypeError:  # before Python 3.13, and in uvloop: the file is left alone anyhow
+            made = create(lambda: Connection(server), sock=sock, backlog=BACKLOG)
+        return await made
+
+    def lost(self) -> bool:
+        """Whether its socket file was removed or replaced, so that nobody can reach it."""
+        return self._file is not None and not self._file.in_place()
+
+    def set_permissions(self, settings: Settings) -> None:
+        """Raises: OSError, ListenError."""
+        if self._file is not None:
+            self._file.set_permissions(settings)
 
     def close(self) -> None:
-        if self._inode is not None:
-            unlink_ours(self._address, self._inode)
+        if self._file is not None:
+            self._file.remove()
         for server in self._servers:
             server.close()
 
