@@ -19,9 +19,6 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..config.file import Loaded, read
 from ..config.settings import Settings
-from ..core.dnsdata import Validation
-from ..core.outcome import OwnFault
-from ..core.ports import ResolverFacts
 from ..core.quoting import KV
 from ..errors import ConfigError, ListenError
 from ..process import signals, systemd
@@ -142,7 +139,7 @@ class Daemon:
         await self.parts.control.start()
         self.parts.pool.start()
         self.parts.refresher.start()
-        self._check_resolver()
+        self.parts.keeper.check_resolver()
         self._spawn(self._load())
         self._loop.call_later(TICK, self._tick)
         self._empty_frames()
@@ -157,11 +154,6 @@ class Daemon:
         self._hung_up = True
         if self._ready:
             self._reloads.ask()
-
-    def _check_resolver(self) -> None:
-        """DANE rests on a validating resolver that nobody stands in front of."""
-        if any(each.dane for each in self._settings.maps.values()):
-            self.parts.fast_path.resolver(_judge_resolver)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -267,7 +259,7 @@ class Daemon:
         if settings.cache.directory != self._settings.cache.directory:
             log.warning("reload-incomplete %s", KV(key="cache.directory", reason="it takes effect at the next start"))
         self.parts.current.swap(settings)
-        self._check_resolver()
+        self.parts.keeper.check_resolver()
         self._plans.ask()
         log.info("reloaded %s", KV(listen=" ".join(self.parts.server.addresses)))
 
@@ -296,18 +288,3 @@ class Daemon:
         self.parts.fast_path.close()
         self.parts.pool.stop()
         await self.parts.store.close(FLUSH)
-
-
-def _judge_resolver(found: ResolverFacts | OwnFault) -> None:
-    """Warn of a resolver whose word on DNSSEC is worth nothing (RFC 7672 section 1.3.1)."""
-    if isinstance(found, OwnFault):
-        return  # it says nothing of the resolver, and is told elsewhere
-    servers = " ".join(found.servers)
-    advice = "domains count as without DANE on maps with dane"
-    if found.validation is Validation.NO_ANSWER:
-        log.warning("resolver-not-answering %s", KV(servers=servers, reason=found.reason))
-    if found.validation is Validation.NO_AD:
-        log.warning("resolver-not-validating %s", KV(servers=servers, reason=f"no AD for the root; {advice}"))
-    if found.untrusted:
-        reason = "its AD bit does not count: not on loopback, no options trust-ad, dns.trust_ad is auto"
-        log.warning("resolver-not-trusted %s", KV(servers=" ".join(found.untrusted), reason=reason))

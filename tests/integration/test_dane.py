@@ -206,17 +206,30 @@ def test_a_domain_without_a_policy_costs_one_query(daemon: Daemon, signed: Inter
     assert signed.dns.questions[before:] == [("_mta-sts.nothing.plain.test", "TXT")]
 
 
+DANE_MAP = {"postfix-dane": {"dane": True}}
+
+
 def test_the_resolver_is_judged_at_the_start(signed: Internet, tmp_path: Path) -> None:
     """This one validates nothing above its two zones: the root has no key, so AD does not come back."""
-    with Daemon(tmp_path, signed.config()) as daemon:
+    with Daemon(tmp_path, signed.config(maps=DANE_MAP)) as daemon:
         assert daemon.wait_for("resolver-not-validating")
         assert daemon.events("resolver-not-trusted") == []
+
+
+def test_the_resolver_is_judged_when_a_dane_map_is_first_asked(signed: Internet, tmp_path: Path) -> None:
+    """The default configuration has such maps, and a site that uses none of them hears nothing of it."""
+    asked = signed.dns.count(".", "DNSKEY")
+    with Daemon(tmp_path, signed.config()) as daemon:
+        assert daemon.ask("postfix", "full.dane.test") == STS
+        assert signed.dns.count(".", "DNSKEY") == asked
+        assert daemon.ask("postfix-dane", "nothing.plain.test") == "NOTFOUND "
+        assert daemon.wait_for("resolver-not-validating")
 
 
 def test_a_resolver_elsewhere_is_named_at_the_start(signed: Internet, tmp_path: Path) -> None:
     """Its AD bit is set on another host, and can be set on the way."""
     servers = ["127.0.0.1:53", "[fd00::53]:53"]
-    with Daemon(tmp_path, signed.config(dns={"servers": servers, "timeout": "2s"})) as daemon:
+    with Daemon(tmp_path, signed.config(maps=DANE_MAP, dns={"servers": servers, "timeout": "2s"})) as daemon:
         assert daemon.wait_for("resolver-not-trusted", servers="[fd00::53]:53")
 
 
@@ -232,7 +245,7 @@ def test_a_validating_resolver_here_draws_no_warning(signed: Internet, tmp_path:
 
     signed.dns.break_(".", "DNSKEY", secure)
     try:
-        with Daemon(tmp_path, signed.config()) as daemon:
+        with Daemon(tmp_path, signed.config(maps=DANE_MAP)) as daemon:
             asked = signed.dns.count(".", "DNSKEY")
             daemon.reload()  # it is judged again
             wait_until(lambda: signed.dns.count(".", "DNSKEY") > asked, "the resolver is asked")

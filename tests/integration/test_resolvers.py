@@ -120,5 +120,6 @@ def test_a_resolver_that_does_not_answer_is_not_said_to_validate_nothing(interne
         DnsServer({}, {ANY: "silence"}, host="127.0.0.53") as silent,
         Daemon(tmp_path, with_servers(internet, silent.address)) as daemon,
     ):
+        assert daemon.ask("postfix-dane", "silent.resolvers.test") == "NOTFOUND "
         assert daemon.wait_for("resolver-not-answering", servers=silent.address)
         assert daemon.events("resolver-not-validating") == []

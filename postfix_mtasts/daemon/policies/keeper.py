@@ -34,6 +34,7 @@ from .flights import Flight
 from .held import Held, Note
 from .holdings import Holdings
 from .known import Known
+from .resolver_check import ResolverCheck
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Keeper:
         self._holdings = Holdings(settings, clock, store.put, plan, changed)
         self._finder = Finder(self._holdings, resolver, store, counts, report)
         self._schedule = self._holdings.schedule
+        self._check = ResolverCheck(resolver)
         self.dane = DaneKeeper(resolver, clock.monotonic, changed)
         self.known = Known(self._holdings, self.dane, lambda: self._finder.loaded)
         self.configure(settings)
@@ -90,6 +92,8 @@ class Keeper:
         Args:
             after: the flight that this lookup has waited for.
         """
+        if dane:
+            self._check.dane_asked()
         told = self._look(hop, dane, after)
         if isinstance(told, Verdict):
             return told
@@ -195,6 +199,10 @@ class Keeper:
         for first in range(0, len(held), AT_A_TURN):
             self._holdings.plan_anew(held[first : first + AT_A_TURN])
             await asyncio.sleep(0)
+
+    def check_resolver(self) -> None:
+        """Warn if DANE matters here and cannot rest on the resolver; after a start and a reload."""
+        self._check.begin(self._settings)
 
     def load(self, entries: Iterable[Entry]) -> None:
         """Hold entries read from the store, where memory holds none fetched later."""

@@ -169,6 +169,7 @@ class World:
             plan=self.notes.extend,
             report=lambda failed, held, domain: self.report(failed, held, domain),
         )
+        self.keeper._check._matters = True  # the resolver was asked about the root's keys before
         self.keeper.all_loaded()
 
     @property

@@ -1,4 +1,4 @@
-"""daemon/daemon.py, as far as it is no wiring: what is said of a resolver that DANE cannot rest on."""
+"""policies/resolver_check.py: when the resolver is asked, and what is said of one that DANE cannot rest on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,48 @@ import logging
 
 import pytest
 
+from postfix_mtasts.config.settings import DEFAULT_MAPS, MapSettings, Settings
 from postfix_mtasts.core.dnsdata import Validation
 from postfix_mtasts.core.outcome import OwnFault
 from postfix_mtasts.core.ports import ResolverFacts
-from postfix_mtasts.daemon.daemon import _judge_resolver
-from tests.support.fakes.keeping import BUG, DIED
+from postfix_mtasts.daemon.policies.resolver_check import ResolverCheck, judge
+from tests.support.fakes.keeping import BUG, DIED, FakeResolver
+
+PLAIN, DANE = {"postfix": MapSettings()}, {"postfix-dane": MapSettings(dane=True)}
+
+BEGINNINGS = [
+    # maps of the file (None: none there), whether a dane map is asked after the start, how often the resolver is asked
+    ("no maps in the file, and no dane map asked", None, False, 0),
+    ("no maps in the file, and a dane map asked", None, True, 1),
+    ("maps without dane", PLAIN, False, 0),
+    ("a dane map in the file", DANE, False, 1),
+    ("a dane map in the file, and asked", DANE, True, 1),
+    ("the default maps written into the file", dict(DEFAULT_MAPS), False, 1),
+]
+
+
+@pytest.mark.parametrize(("title", "maps", "asked", "times"), BEGINNINGS, ids=[case[0] for case in BEGINNINGS])
+def test_when_the_resolver_is_asked(title: str, maps: dict[str, MapSettings] | None, asked: bool, times: int) -> None:
+    """At the start only where the configuration file names a dane map; else once, when one is first asked."""
+    resolver = FakeResolver()
+    check = ResolverCheck(resolver)
+    check.begin(Settings() if maps is None else Settings(maps=maps))
+    for _ in range(3 * asked):
+        check.dane_asked()
+    assert [question.method for question, _ in resolver.open] == ["resolver"] * times
+
+
+def test_a_reload_asks_again_where_it_matters() -> None:
+    """Other resolvers may be in use since."""
+    resolver = FakeResolver()
+    check = ResolverCheck(resolver)
+    check.begin(Settings())
+    check.begin(Settings())
+    assert resolver.count == 0
+    check.dane_asked()
+    check.begin(Settings())
+    assert resolver.count == 2
+
 
 HERE, THERE = "127.0.0.1:53", "192.0.2.53:53"
 
@@ -43,7 +80,7 @@ CASES: list[tuple[str, ResolverFacts, list[str]]] = [
 @pytest.mark.parametrize(("title", "facts", "said"), CASES, ids=[case[0] for case in CASES])
 def test_the_resolver(caplog: pytest.LogCaptureFixture, title: str, facts: ResolverFacts, said: list[str]) -> None:
     """RFC 7672 section 1.3.1: what a site with a dane map must know of its resolvers."""
-    _judge_resolver(facts)
+    judge(facts)
     assert all(record.levelno == logging.WARNING for record in caplog.records)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == len(said)
@@ -54,5 +91,5 @@ def test_the_resolver(caplog: pytest.LogCaptureFixture, title: str, facts: Resol
 @pytest.mark.parametrize("answer", [DIED, BUG])
 def test_no_word_without_an_answer(caplog: pytest.LogCaptureFixture, answer: OwnFault) -> None:
     """That the worker died says nothing of the resolver."""
-    _judge_resolver(answer)
+    judge(answer)
     assert caplog.records == []
