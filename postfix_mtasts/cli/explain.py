@@ -75,7 +75,7 @@ def _held(holding: Holding) -> Iterator[str]:
         yield "answers alike"
     if holding.has_policy:
         age, left = span(holding.shown["age"]), holding.shown["left"]
-        ends = f"ends in {span(left)}" if left > 0 else "has ended"
+        ends = f"expires in {span(left)}" if left > 0 else "has expired"
         yield f"holds id {quote(holding.shown['record_id'])}, fetched {age} ago, {ends}"
     else:
         left = max(holding.shown["left"], 0.0)
@@ -108,7 +108,7 @@ def _holding(holding: Holding, inquiry: Inquiry, colour: bool) -> Iterator[str]:
 
 
 def _holding_meaning(holding: Holding, inquiry: Inquiry) -> Iterator[str]:
-    """Why it differs, and what to do where that does not mend itself soon."""
+    """Say why it differs, and what to do if that does not settle by itself soon."""
     if not holding.differs or holding.shown is None:
         return
     if not isinstance(inquiry.outcome, Found):

@@ -56,7 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
             help=help,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             description=help[0].upper() + help[1:] + ".",
-            epilog="exit codes: 0, 1 nothing found, 64 wrong usage, 69 the store cannot be had, 78 bad configuration"
+            epilog="exit codes: 0, 1 nothing found, 64 wrong usage, 69 the store cannot be used, 78 bad configuration"
             f"\n\nexamples:\n  postfix-mtasts cache {example}",
         )
         command.set_defaults(run=lambda args: _run(args, run))
@@ -64,7 +64,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
 
     command = add("list", _list, "list the policies held", "list --mode enforce --expiring 2d")
     command.add_argument("--mode", choices=("enforce", "testing", "none"), help="only those in this mode")
-    command.add_argument("--expiring", metavar="DURATION", type=_duration, help="only those that end within this time")
+    command.add_argument(
+        "--expiring", metavar="DURATION", type=_duration, help="only those that expire within this time"
+    )
     command.add_argument("--failing", action="store_true", help="only those whose last fetch failed")
     command.add_argument("--json", action="store_true", help="print one JSON object a line")
     command = add("show", _show, "show all that is known of a domain", "show gmail.com")

@@ -92,7 +92,7 @@ def _policies(status: Answer) -> Table:
     numbers = [*modes.values(), sum(modes.values()), status["negatives"]]
     nearest = status["nearest_expiry"]
     ends = span(nearest) if nearest is not None else "-"
-    header = ("policies", *map(quote, modes), "all", "without", "first ends in")
+    header = ("policies", *map(quote, modes), "all", "without", "first expires in")
     return Table(header, [[Cell("domains"), *(Cell(str(number)) for number in numbers), Cell(ends)]], numbers=True)
 
 

@@ -71,7 +71,7 @@ class Collector:
         failing = now.policies.failing
         yield _gauge("mtasts_refresh_failing", "Policies whose last fetch failed.", [], {(): failing})
         if (nearest := now.policies.nearest) is not None:
-            yield _gauge("mtasts_policy_expiry_seconds", "Until the first policy ends.", [], {(): nearest})
+            yield _gauge("mtasts_policy_expiry_seconds", "Seconds until the first policy expires.", [], {(): nearest})
         yield _gauge("mtasts_connections", "Connections open.", [], {(): now.connections})
         yield _counter("mtasts_errors", "Errors of the daemon's own.", [], {(): now.errors})
         yield _gauge("mtasts_workers", "Worker processes.", [], {(): now.workers})

@@ -102,7 +102,7 @@ class Operations:
             verdicts = {name: self._verdict(domain, port, holding, options) for name, options in self.maps.items()}
             yield self._shown(domain, port, holding) | self._answers(domain, verdicts)
         elif lack is not None:
-            verdict = lack.verdict if lack.left > 0 else "none: this is over, the next lookup asks again"
+            verdict = lack.verdict if lack.left > 0 else "none: this has expired, the next lookup asks again"
             shown = {"domain": domain, "reason": lack.verdict.reason, "until": lack.until, "left": lack.left}
             yield shown | self._answers(domain, dict.fromkeys(self.maps, verdict))
 
@@ -124,7 +124,7 @@ class Operations:
         """What a map tells now, or why that is not known: nothing is asked of the network for it."""
         policy = holding.entry.policy
         if holding.left <= 0:
-            return "none: the policy has ended, the next lookup fetches it again"
+            return "none: the policy has expired, the next lookup fetches it again"
         dane = None
         if options.dane and policy.mode is Mode.ENFORCE:
             reading = self._known.serving_dane(domain, port)
@@ -226,7 +226,7 @@ class Operations:
         text = json.dumps({"v": VERSION} | {ours: row.get(theirs) for ours, theirs in names.items()})
         entry = self._known.judged(decode(str(row.get("domain")), text))
         if entry is None:
-            raise InputError("the policy has ended")
+            raise InputError("the policy has expired")
         return ("taken", "") if await self._keeper.import_entry(entry) else ("kept", "a fetch as new is held")
 
 

@@ -21,7 +21,7 @@ class Survey:
     """The policies held."""
 
     modes: dict[str, int]  # how many of each mode, all modes
-    failing: int  # how many were not to be had when last fetched
+    failing: int  # how many could not be fetched when last tried
     nearest: float | None  # seconds until the first ends; None: there is none
 
 

@@ -55,7 +55,7 @@ def refresh_failing(domain: Domain, trouble: Trouble, warning: Warned, left: flo
     """Log what *warning* asks for of a policy that is in force for *left* seconds more."""
     if warning is Warned.NOTHING:
         return
-    event = "policy-ended %s" if warning is Warned.ENDED else "refresh-failing %s"
+    event = "policy-expired %s" if warning is Warned.ENDED else "refresh-failing %s"
     fields = {"domain": domain, "result": trouble.result_type, "reason": trouble.reason}
     log.warning(event, KV(**fields, failures=trouble.failures, policy_left_s=int(left)))
 

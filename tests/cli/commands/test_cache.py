@@ -99,7 +99,7 @@ def test_list(words: list[str], domains: list[str], directory: Path, capsys: pyt
 
 
 def test_list_says_how_old_and_how_long(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the largest unit; one that has ended has less than nothing left."""
+    """In the largest unit; one that has expired has less than nothing left."""
     with FakeControl(directory, lambda request: [row("a.example", left=-90)]):
         cache(directory, "list")
     assert capsys.readouterr().out.splitlines()[1].split()[1:4] == ["enforce", "1.0h", "-1.5m"]
@@ -141,7 +141,7 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("no time", json.dumps(exported(fetched_at="now")).encode(), "fetched"),
     ("a time that is none", json.dumps(exported(fetched_at=float("nan"))).encode(), "fetched"),
     ("an id that is none", json.dumps(exported(record_id="\x1b[2J")).encode(), "id"),
-    ("a policy that has ended", json.dumps(exported(fetched_at=1_000.0)).encode(), "the policy has ended"),
+    ("a policy that has expired", json.dumps(exported(fetched_at=1_000.0)).encode(), "the policy has expired"),
     ("a domain with a terminal code", json.dumps(exported("\x1b[2J.example")).encode(), "\\\\x1b"),
 ]
 

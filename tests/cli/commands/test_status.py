@@ -138,7 +138,7 @@ LINES: list[tuple[str, dict[str, Any], list[str]]] = [
         [
             "health          well, but the stored policies are still being read",
             "metrics         none",
-            "domains         0        0     0    0    54321              -",
+            "domains         0        0     0    0    54321                 -",
             "none yet       0          0         0     0     0",
             "cold lookups  none yet",
             "refresher     nothing is due",

@@ -61,7 +61,7 @@ WARNINGS = [
     (Warned.NOTHING, []),
     (Warned.FAILING, ["refresh-failing"]),
     (Warned.TENTH, ["refresh-failing"]),
-    (Warned.ENDED, ["policy-ended"]),
+    (Warned.ENDED, ["policy-expired"]),
 ]
 
 

@@ -58,7 +58,7 @@ def test_warnings_of_a_failing_refresh(caplog: pytest.LogCaptureFixture) -> None
     kept.clock.advance(DAY)
     kept.warn()
     kept.warn()
-    assert warnings(caplog) == ["policy-ended"]
+    assert warnings(caplog) == ["policy-expired"]
 
 
 def test_no_warning_for_mode_none(caplog: pytest.LogCaptureFixture) -> None:
