@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.servers.daemon import Daemon
 from tests.support.servers.debian import KNOT, UNBOUND, Knot, Unbound, zone_head
-from tests.support.servers.dnstap import servfail
+from tests.support.servers.dnstap import servfail, silence
 from tests.support.servers.internet import Internet, Site, policy, zone_lines
 from tests.support.waiting import wait_until
 
@@ -69,6 +69,11 @@ ROWS: list[tuple[str, str, list[str]]] = [  # name in dane.test, answer, records
     ),
     ("bare-alias", STS, ["bare-alias MX 10 mx.bare-alias", "mx.bare-alias CNAME mx.none"]),
     ("null", STS, ["null MX 0 .", f"_25._tcp.null TLSA {KEY}"]),
+    (
+        "dead-hosts",
+        DANE,
+        ["dead-hosts MX 1 mx1.dead-hosts", "dead-hosts MX 2 mx2.dead-hosts", "dead-hosts MX 20 mx.full"],
+    ),
     ("implicit", DANE, ["implicit A 127.0.0.2", f"_25._tcp.implicit TLSA {KEY}"]),
 ]
 
@@ -204,6 +209,23 @@ def test_a_domain_without_a_policy_costs_one_query(daemon: Daemon, signed: Inter
     before = len(signed.dns.questions)
     assert daemon.ask("postfix-dane", "nothing.plain.test") == "NOTFOUND "
     assert signed.dns.questions[before:] == [("_mta-sts.nothing.plain.test", "TXT")]
+
+
+def test_dead_hosts_before_a_usable_one_hold_nothing_up(signed: Internet, tmp_path: Path) -> None:
+    """Two preferred hosts whose name servers are silent for far longer than lookup.wait: the third is enough."""
+    questions = [(f"mx{number}.dead-hosts.dane.test", rdtype) for number in (1, 2) for rdtype in ("A", "AAAA")]
+    asked = signed.dns.count("dead-hosts.dane.test", "MX")
+    for question in questions:
+        signed.dns.break_(*question, silence)
+    try:
+        with Daemon(tmp_path, signed.config(dns={"servers": ["127.0.0.1:53"], "timeout": "60s"})) as daemon:
+            assert daemon.ask("postfix-dane", "dead-hosts.dane.test") == DANE
+            assert daemon.ask("postfix-dane", "dead-hosts.dane.test") == DANE
+            assert daemon.events("dane-partial") == []
+            assert signed.dns.count("dead-hosts.dane.test", "MX") == asked + 1
+    finally:
+        for question in questions:
+            signed.dns.mend(*question)
 
 
 DANE_MAP = {"postfix-dane": {"dane": True}}
