@@ -14,7 +14,9 @@ from postfix_mtasts.core.entry import (
     Warned,
     clamped,
     ends_at,
+    expiring,
     in_force,
+    newest,
     refetch_at,
     retry_delay,
     tenth_at,
@@ -247,3 +249,40 @@ def test_tenth_at(title: str, max_age: int, passed: float, want: float) -> None:
 def test_the_end_is_where_force_ends() -> None:
     """Whoever sleeps until ends_at finds the policy ended then."""
     assert not in_force(entry(), ends_at(entry(), DEFAULTS), DEFAULTS)
+
+
+NEWEST = [
+    # fetched: held (None: nothing is), other; which counts
+    ("nothing is held", None, 0, "other"),
+    ("the other was fetched later", -20, -10, "other"),
+    ("at the same time", -10, -10, "other"),
+    ("earlier", -10, -20, "held"),
+    ("now", -10, 0, "other"),
+    ("the held one is of a clock that was ahead", 10, -20, "other"),
+    ("the other one is", -20, 10, "held"),
+    ("both are", 10, 10, "other"),
+]
+
+
+@pytest.mark.parametrize(("title", "held", "other", "counts"), NEWEST, ids=[row[0] for row in NEWEST])
+def test_newest(title: str, held: float | None, other: float, counts: str) -> None:
+    """The one fetched later counts; a time later than now is a wrong clock's and counts as the oldest."""
+    old = entry(fetched=NOW + held) if held is not None else None
+    new = entry(fetched=NOW + other, used=0.0)
+    assert newest(old, new, NOW) is (old if counts == "held" else new)
+
+
+EXPIRING = [
+    ("ten minutes and a second", 3600, 601, False),
+    ("ten minutes", 3600, 600, True),
+    ("a tenth of a week and a second", WEEK, WEEK / 10 + 1, False),
+    ("a tenth of a week", WEEK, WEEK / 10, True),
+    ("a policy that lasts for five minutes", 300, 300, True),
+    ("ended", WEEK, -1, True),
+]
+
+
+@pytest.mark.parametrize(("title", "max_age", "left", "soon"), EXPIRING, ids=[row[0] for row in EXPIRING])
+def test_expiring(title: str, max_age: int, left: float, soon: bool) -> None:
+    """What ends in ten minutes, or has a tenth of its time left, is refreshed before others."""
+    assert expiring(entry(max_age), NOW + max_age - left, DEFAULTS) is soon

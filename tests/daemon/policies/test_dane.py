@@ -7,6 +7,7 @@ import pytest
 from postfix_mtasts.core.dane import DaneFacts, DaneStatus, HostFacts
 from postfix_mtasts.core.outcome import OwnFault
 from postfix_mtasts.daemon.policies.dane import port_number
+from tests.support.fakes import faults
 from tests.support.fakes.entries import DAY, entry
 from tests.support.fakes.keeping import BUG, DIED, D, World, dane, in_loop
 
@@ -80,10 +81,10 @@ async def test_a_slow_reading(world: World) -> None:
     assert world.resolver.count == 1
 
 
-USABLE_HOST = HostFacts("mx2.example.com", DaneStatus.USABLE, "TLSA 3 1 1")
-NO_TLSA = HostFacts("mx1.example.com", DaneStatus.UNUSABLE, "no TLSA record")
-EARLY = DaneFacts(DaneStatus.USABLE, "secure", (USABLE_HOST,), 300.0, complete=False)
-WHOLE = DaneFacts(DaneStatus.USABLE, "secure", (NO_TLSA, USABLE_HOST), 120.0)
+USABLE_HOST = HostFacts("mx2.example.com", DaneStatus.USABLE, faults.seen("TLSA 3 1 1"))
+NO_TLSA = HostFacts("mx1.example.com", DaneStatus.UNUSABLE, faults.seen("no TLSA record"))
+EARLY = DaneFacts(DaneStatus.USABLE, faults.seen("secure"), (USABLE_HOST,), 300.0, complete=False)
+WHOLE = DaneFacts(DaneStatus.USABLE, faults.seen("secure"), (NO_TLSA, USABLE_HOST), 120.0)
 
 
 @in_loop
