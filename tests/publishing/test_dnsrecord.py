@@ -141,7 +141,7 @@ def test_a_silent_resolver_makes_nothing_current_and_nothing_wrong(world: World)
 
 def test_without_updates_the_log_says_once_what_to_publish(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """And DNS is looked at all the same."""
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "postfix_mtasts")
     world = World(tmp_path, updates=False)
     world.attend("a1")
     world.attend("a1")
