@@ -5,7 +5,6 @@ No authentication: the address is a loopback one, or a proxy stands in front.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from ..core.policy import Mode
 from .dashboard import CONTENT_SECURITY_POLICY, page
 from .overview import Overview
+from .threads import in_thread
 
 HTML_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -44,12 +44,11 @@ class Admin:
         """Answer one request."""
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
-        loop = asyncio.get_running_loop()
         if request.path == "/":
-            text = await loop.run_in_executor(None, lambda: page(self._look()))
+            text = await in_thread(lambda: page(self._look()))
             return web.Response(text=text, content_type="text/html", charset="utf-8", headers=HTML_HEADERS)
         if request.path == "/metrics":
-            body = await loop.run_in_executor(None, generate_latest, self._registry)
+            body = await in_thread(lambda: generate_latest(self._registry))
             return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
         if request.path == "/healthz":
             faults = self._unwell()

@@ -37,6 +37,7 @@ from .certfiles import CertificateFiles
 from .certificates import Certificate, Certificates
 from .dnsrecord import Records
 from .host import HOST_LABEL, ChallengeHost, PolicyHost
+from .intake import ReportIntake
 from .overview import Overview, problems_of, view_domains
 from .publisher import History, Publisher, Table
 from .sockets import Use, open_sockets
@@ -50,6 +51,7 @@ LOG_FLUSH = 0.2  # seconds for the log
 ADMIN_CONNECTIONS = 32
 STUCK = 30.0  # seconds without a look at the folder
 DRAIN = 5.0  # seconds that SIGTERM leaves to what is under way
+FORGET_EVERY = 3_600.0  # seconds between two looks whether reports are to be forgotten
 CERTIFICATE_FILES_EVERY = 5.0  # seconds between two looks at certificate files
 
 
@@ -119,13 +121,14 @@ class _Serving:
         self._loop: asyncio.AbstractEventLoop | None = None  # None: nobody is served yet
         self._dns = DnsClient(settings.dns.servers, settings.dns.timeout)
         self.names = Names(self._unknown_name)
-        self.host = PolicyHost(publish.report_host, None)
+        self.intake = ReportIntake(settings.reports, time.time) if publish.report_host is not None else None
+        self.host = PolicyHost(publish.report_host, self.intake.handle if self.intake is not None else None)
         self.publisher = Publisher(Path(publish.directory), History(state / "domains"), time.time, self._table_changed)
         self.ordered = self._ordered(publish, state)
         self.files = self._files(publish)
         self.records = Records(state, _updates(publish), self._txt, _tlsrpt(publish.rua), time.time)
         self._files_due = threading.Event()
-        self._ended = False
+        self._ending = threading.Event()
 
     def _ordered(self, publish: PublishSettings, state: Path) -> Certificates | None:
         if publish.certificates != "acme":
@@ -258,6 +261,8 @@ class _Serving:
             threading.Thread(target=self.publisher.run, args=(time.monotonic,), name="publisher", daemon=True),
             threading.Thread(target=self.records.run, name="records", daemon=True),
         ]
+        if self.intake is not None:
+            threads.append(threading.Thread(target=self._forget_reports, name="reports", daemon=True))
         if self.files is not None:
             threads.append(threading.Thread(target=self._look_at_files, name="certificate-files", daemon=True))
         for thread in threads:
@@ -267,10 +272,19 @@ class _Serving:
         return threads
 
     def _look_at_files(self) -> None:
-        while not self._ended and self.files is not None:
+        while not self._ending.is_set() and self.files is not None:
             self.files.look(self._hosts(self.host.table))
             self._files_due.wait(CERTIFICATE_FILES_EVERY)
             self._files_due.clear()
+
+    def _forget_reports(self) -> None:
+        while self.intake is not None:
+            try:
+                self.intake.forget_daily()
+            except StoreError as error:
+                log.error("report-not-stored %s", KV(reason=error))
+            if self._ending.wait(FORGET_EVERY):
+                return
 
     def _look_again(self) -> None:
         """SIGHUP: see at once to what is otherwise seen to in turn."""
@@ -280,7 +294,7 @@ class _Serving:
             self.ordered.look_again()
 
     def _end(self) -> None:
-        self._ended = True
+        self._ending.set()
         self._files_due.set()
         self.publisher.stop()
         self.records.stop()

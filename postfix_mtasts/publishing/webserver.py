@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TypeAlias
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from ..core.quoting import KV
 
@@ -27,6 +27,7 @@ HEADER_LIMIT = 8_192  # bytes
 KEEP_ALIVE = 30.0  # seconds without a request
 LOOK_EVERY = 1.0  # seconds between two looks for requests that do not arrive
 BACKLOG = 1_024
+VERSIONS = (HttpVersion10, HttpVersion11)  # older aiohttp takes any
 ACCEPTED_AT_ONCE = 64  # of one listener, before others have their turn
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -147,6 +148,8 @@ class WebServer:
                 response: web.StreamResponse = web.Response(status=431)
                 response.force_close()
                 return response
+            if request.version not in VERSIONS:
+                return web.Response(status=505)
             return await self._handler(request)
         except web.HTTPException:
             raise
@@ -154,7 +157,7 @@ class WebServer:
             log.exception("internal-error %s", KV(part="web", path=request.path))
             return web.Response(status=500)
         finally:
-            client.end_request()
+            client.end_request(unread=not request.content.at_eof() and request.can_read_body)
 
 
 class _Client(asyncio.Protocol):
@@ -207,8 +210,12 @@ class _Client(asyncio.Protocol):
         self._waits_since = None
         self._header = 0
 
-    def end_request(self) -> None:
+    def end_request(self, unread: bool) -> None:
+        """A request is answered; *unread*: what is still to come of its body is thrown away, for a while."""
         self._requests -= 1
+        if unread:
+            self._header = -1
+            self._waits_since = self._loop.time()
         self._server.touched(self)
 
     # -- asyncio.Protocol -------------------------------------------------------

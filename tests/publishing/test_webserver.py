@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -255,8 +256,8 @@ def test_what_two_servers_could_read_differently_is_refused(title: str, request_
     except TimeoutError:
         pass
     sock.close()
-    assert answer.count(b"HTTP/1.") == 1
-    assert answer.split(b" ")[1] in (b"400", b"421", b"501")
+    assert len(re.findall(rb"HTTP/[0-9.]+ [0-9]{3} ", answer)) == 1
+    assert answer.split(b" ")[1] in (b"400", b"421", b"501", b"505")
 
 
 def test_the_connection_idle_longest_makes_room() -> None:

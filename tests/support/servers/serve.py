@@ -43,6 +43,7 @@ def fetch(
     method: str = "GET",
     path: str = POLICY_PATH,
     body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
     """One request over TLS with SNI *name*: status, body and headers; *ca* None: plain HTTP."""
     sock: socket.socket = socket.create_connection(address, timeout=20)
@@ -52,7 +53,7 @@ def fetch(
     connection = http.client.HTTPConnection(host or name)
     connection.sock = sock
     try:
-        connection.request(method, path, body=body)
+        connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
         return response.status, response.read(), response.msg
     finally:
