@@ -79,9 +79,14 @@ class Finder:
 
     # -- beginnings ---------------------------------------------------------
 
-    def begin(self, domain: Domain, again: bool = False) -> Search:
-        """Find out about *domain*, once it is certain whether the store has a policy; *again*: fetch that anew."""
-        flight = self._take_off(domain)
+    def begin(self, domain: Domain, again: bool = False, late_at: float | None = None) -> Search:
+        """Find out about *domain*, once it is certain whether the store has a policy.
+
+        Args:
+            again: fetch anew what the store, or memory, has.
+            late_at: when that is late (loop's clock), if not lookup.wait from now: who asks has waited before.
+        """
+        flight = self._take_off(domain, late_at)
         if self.loaded or domain in self._holdings.policies:
             self._set_out(flight, again)
         else:
@@ -124,9 +129,9 @@ class Finder:
         await self._store_policy(flight, entry, self._store.put(entry), Unchanged(entry.record_id))
         return flight.state is State.LANDED
 
-    def _take_off(self, domain: Domain) -> Search:
+    def _take_off(self, domain: Domain, late_at: float | None = None) -> Search:
         now = self._schedule.monotonic()
-        flight = self.flights.take_off(domain, domain, now, self._settings.wait)
+        flight = self.flights.take_off(domain, domain, now, self._settings.wait, late_at)
         if (held := self._holdings.policies.get(domain)) is not None:
             held.checked_at = now  # a reading counts from its start, successful or not
         return flight

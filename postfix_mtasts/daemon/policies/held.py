@@ -16,6 +16,7 @@ from ...core.outcome import Absent, DnsFailed, Failed, OwnFault
 from ...core.verdict import Verdict
 
 DAY = 86_400.0  # seconds that a failed fetch, or a lateness, is remembered
+TRIED = 16  # ids that a failing domain may change to before the first may be tried again
 REMEMBERED = 100_000  # domains that failed, and as many that were late
 
 Note: TypeAlias = tuple[float, float, Domain]  # for the refresher: when something is due, when the policy ends
@@ -42,7 +43,7 @@ class Held:
         "expired_at",
         "not_before",
         "retry_at",
-        "tried_id",
+        "tried",
         "trouble",
     )
 
@@ -54,7 +55,7 @@ class Held:
         self.trouble: Trouble | None = None  # failed fetches in a row, since the policy in force
         self.not_before = 0.0  # no refresh earlier: we failed, not the domain
         self.retry_at = 0.0  # no fetch earlier, for recheck and refresher alike
-        self.tried_id: str | None = None  # the id whose fetch failed last
+        self.tried: tuple[str, ...] = ()  # the ids whose fetches failed since, the last one at the end
         self.expired_at: float | None = None  # when this process first saw it expired
 
 

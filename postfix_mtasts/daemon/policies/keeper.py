@@ -118,26 +118,27 @@ class Keeper:
 
     def _look(self, hop: NextHop, dane: bool, after: Waited | None) -> Verdict | Waited:
         """Return what can be said of *hop* at once, or the flight that will tell."""
+        late_at = after.late_at if after is not None else None  # one lookup.wait, however many flights
         held = self._holdings.policies.get(hop.domain)
         if held is not None:
             left = self._schedule.left(held)
             if left > 0 or (after is not None and isinstance(after.outcome, Found)):
                 self._holdings.note_use(held)
-                return self._of_policy(held, min(left, self._finder.recheck(held)), hop, dane, after)
+                return self._of_policy(held, min(left, self._finder.recheck(held)), hop, dane, late_at)
         if (verdict := self._holdings.negative(hop.domain)) is not None:
             return verdict
         flight = self._finder.flights.get(hop.domain)
         if flight is None:
-            return SHUTTING_DOWN if self._finder.stopping else self._finder.begin(hop.domain)
+            return SHUTTING_DOWN if self._finder.stopping else self._finder.begin(hop.domain, late_at=late_at)
         if flight.meanwhile is not None and flight.meanwhile.kind is Kind.TEMP:
             self._holdings.told_temp(hop.domain)
         return flight.meanwhile or flight
 
-    def _of_policy(self, held: Held, lasts: float, hop: NextHop, dane: bool, after: Waited | None) -> Verdict | Waited:
+    def _of_policy(self, held: Held, lasts: float, hop: NextHop, dane: bool, late_at: float | None) -> Verdict | Waited:
         """Return the verdict for a policy in force; an enforced one asks on a dane map what DANE says first."""
         if not dane or held.entry.policy.mode is not Mode.ENFORCE:
             return of_policy(held.entry.policy, lasts, None)
-        status = self.dane.status(hop, after.late_at if after is not None else None)
+        status = self.dane.status(hop, late_at)
         if isinstance(status, Flight):
             return status.meanwhile or status
         reading, fresh = status

@@ -14,7 +14,7 @@ from ...core.entry import Entry, Timing, Trouble
 from ...core.outcome import Failed
 from ...core.ports import Clock
 from . import announcing
-from .held import Clamped, Held, Note
+from .held import TRIED, Clamped, Held, Note
 
 OWN_FAULT_PAUSE, OWN_FAULT_LEAST = 60.0, 1.0  # seconds until a refresh that we failed at ourselves is tried again
 CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by somebody explains
@@ -77,7 +77,7 @@ class Schedule:
         """A fetch failed while the policy is in force: it stays, and the retry clock runs."""
         old = held.trouble or Trouble(0, "", "")
         held.trouble = replace(old, failures=old.failures + 1, result_type=failure.result_type, reason=failure.reason)
-        held.tried_id = failure.record_id
+        held.tried = (*(tried for tried in held.tried if tried != failure.record_id), failure.record_id)[-TRIED:]
         left = self.left(held)
         held.retry_at = self.monotonic() + rules.retry_delay(held.trouble.failures, left, self.timing)
         self.warn(held, left)
@@ -87,11 +87,9 @@ class Schedule:
         held.not_before = self.monotonic() + max(OWN_FAULT_LEAST, min(OWN_FAULT_PAUSE, self.left(held) / 4))
 
     def avoid(self, held: Held) -> list[str]:
-        """The record ids that a recheck fetches nothing for: the policy's own, and one that failed a moment ago."""
-        avoid = {held.entry.record_id}
-        if held.tried_id is not None and self.monotonic() < held.retry_at:
-            avoid.add(held.tried_id)
-        return sorted(avoid)
+        """Return the ids that a recheck fetches nothing for: the policy's own, and those that failed a moment ago."""
+        tried = held.tried if self.monotonic() < held.retry_at else ()
+        return sorted({held.entry.record_id, *tried})
 
     def warn(self, held: Held, left: float) -> None:
         """Say what an operator has to know of a failing refresh (RFC 8461 section 3.3)."""

@@ -11,6 +11,7 @@ from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.outcome import Cause, Found, Outcome, OwnFault
 from postfix_mtasts.core.ports import Urgency
 from postfix_mtasts.daemon.policies.finder import COMMIT_WAIT
+from postfix_mtasts.daemon.policies.flights import LOOK_EVERY
 from postfix_mtasts.errors import StoreError
 from tests.support.fakes.entries import DAY, NOW, entry, policy
 from tests.support.fakes.keeping import DIED, DNS_FAILED, UNCHANGED, D, World, absent, failed, in_loop
@@ -483,3 +484,32 @@ async def test_who_asks_while_a_domain_is_refetched_after_its_store_was_read(wor
     told = world.ask()
     await world.settle()
     assert [v.kind for v in told] == ["secure"]
+
+
+@in_loop
+async def test_one_wait_however_many_flights(world: World) -> None:
+    """A policy ends while its record is read again: who waits for that, and then for a fetch, waits no longer."""
+    world.hold(entry(max_age=400))
+    world.clock.advance(395)
+    world.ask()
+    await world.settle(6)
+    told = world.ask()
+    assert told == []
+    await world.settle(8)
+    world.resolver.answer(UNCHANGED)
+    assert [question.refetch_as for question, _ in world.resolver.open] == [None]
+    assert told == []
+    await world.settle(1)
+    await world.settle(LOOK_EVERY)
+    assert [v.kind for v in told] == ["temp"]
+
+
+@in_loop
+async def test_who_waits_while_it_is_forgotten_waits_no_longer(world: World) -> None:
+    """The lookup begins anew, and its time does not."""
+    told = world.ask()
+    await world.settle(WAIT - 1)
+    world.keeper.forget(D)
+    await world.settle(1)
+    await world.settle(LOOK_EVERY)
+    assert [v.kind for v in told] == ["temp"]

@@ -8,7 +8,7 @@ import pytest
 
 from postfix_mtasts.core.entry import Entry, Timing
 from postfix_mtasts.core.outcome import Stage
-from postfix_mtasts.daemon.policies.held import Held
+from postfix_mtasts.daemon.policies.held import TRIED, Held
 from postfix_mtasts.daemon.policies.schedule import BELIEVED_AFTER, Schedule
 from tests.support.fakes.entries import DAY, NOW, entry
 from tests.support.fakes.faults import failed
@@ -184,3 +184,17 @@ def test_a_clock_set_twice() -> None:
     kept.clock.utc += 2 * DAY
     kept.schedule.left(kept.held)
     assert kept.held.entry.fetched_at == NOW
+
+
+def test_ids_that_come_by_turns_are_not_tried_by_turns() -> None:
+    """An id not tried before may be tried at once; a domain that goes to and fro between two has the retry clock."""
+    kept = Kept(entry(record_id="1"))
+    for record_id in ("2", "3", "2"):
+        kept.schedule.failed(kept.held, failed(record_id, Stage.HTTP))
+        assert record_id in kept.schedule.avoid(kept.held)
+    assert kept.schedule.avoid(kept.held) == ["1", "2", "3"]
+    for number in range(100):
+        kept.schedule.failed(kept.held, failed(f"new{number}", Stage.HTTP))
+    assert len(kept.schedule.avoid(kept.held)) == TRIED + 1
+    kept.clock.advance(kept.held.retry_at - kept.clock.since_boot)
+    assert kept.schedule.avoid(kept.held) == ["1"]
