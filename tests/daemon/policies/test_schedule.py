@@ -190,11 +190,11 @@ def test_ids_that_come_by_turns_are_not_tried_by_turns() -> None:
     """An id not tried before may be tried at once; a domain that goes to and fro between two has the retry clock."""
     kept = Kept(entry(record_id="1"))
     for record_id in ("2", "3", "2"):
-        kept.schedule.failed(kept.held, failed(record_id, Stage.HTTP))
+        kept.schedule.failed(kept.held, failed(record_id, Stage.HTTP, "refused"))
         assert record_id in kept.schedule.avoid(kept.held)
     assert kept.schedule.avoid(kept.held) == ["1", "2", "3"]
     for number in range(100):
-        kept.schedule.failed(kept.held, failed(f"new{number}", Stage.HTTP))
+        kept.schedule.failed(kept.held, failed(f"new{number}", Stage.HTTP, "refused"))
     assert len(kept.schedule.avoid(kept.held)) == TRIED + 1
     kept.clock.advance(kept.held.retry_at - kept.clock.since_boot)
     assert kept.schedule.avoid(kept.held) == ["1"]
