@@ -54,6 +54,11 @@ class NetstringDecoder:
         self._buffer = self._buffer[self._at :] + data
         self._at = 0
 
+    def take_back(self) -> bytes:
+        """Return what was fed and is not done with; the decoder is empty then."""
+        rest, self._buffer, self._at = self._buffer[self._at :], b"", 0
+        return rest
+
     def next_payload(self) -> bytes | None:
         """Return the next payload, or None as long as its end has not been received.
 

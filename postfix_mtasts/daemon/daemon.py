@@ -29,6 +29,7 @@ from .operating.status import Running
 from .operating.survey import survey
 from .policies.store_thread import StoreKeeper
 from .repeating import Repeating
+from .serving.server import connection_limit
 
 if TYPE_CHECKING:
     from .operating.http import HttpServer
@@ -55,6 +56,7 @@ def run(loaded: Loaded, config_file: str | None) -> None:
     try:
         passed = systemd.passed_sockets()
         _check_listeners(loaded.settings, passed)
+        connection_limit()
         directory = store_directory(loaded)
         store = build.open_store(directory)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -219,7 +221,7 @@ class Daemon:
 
     def _tick(self) -> None:
         """Once a second: who is idle, how we are, and whether somebody set the clock."""
-        self.parts.server.tick += 1
+        self.parts.server.second()
         self._tell_systemd()
         clocks = self._clock_difference()
         if abs(clocks - self._clocks) > CLOCK_STEP:

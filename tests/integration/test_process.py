@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -212,3 +213,30 @@ def test_a_pipe_as_configuration_is_refused_at_a_reload(internet: Internet, tmp_
         daemon.hang_up()
         assert "a pipe or a terminal cannot be read again" in daemon.wait_for("reload-refused")
         assert daemon.ask("postfix", "known.process.test") == ENFORCED
+
+
+@pytest.mark.parametrize("files", [64, 159])
+def test_too_few_open_files_are_told_at_the_start(internet: Internet, tmp_path: Path, files: int) -> None:
+    """Exit 69 with one line, instead of a daemon that says ready and resets each connection."""
+    daemon = Daemon(tmp_path, internet.config())
+    command = ["prlimit", f"--nofile={files}", *daemon.command()]
+    done = subprocess.run(command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 69
+    wanted = f"postfix-mtasts: only {files} files may be open, and 160 are needed at least; raise LimitNOFILE"
+    assert done.stderr.decode().startswith(wanted)
+
+
+def test_few_open_files_are_enough_for_few_connections(internet: Internet, tmp_path: Path) -> None:
+    """With 160 of them 32 clients are served; more of them displace the idlest, and lookups go on."""
+
+    class Narrow(Daemon):
+        def command(self) -> list[str]:
+            return ["prlimit", "--nofile=160", *super().command()]
+
+    internet.publish("narrow.process.test", GOOD)
+    with Narrow(tmp_path, internet.config()) as daemon, ExitStack() as stack:
+        assert "connections=32" in daemon.wait_for("few-descriptors")
+        for number in range(100):
+            client = stack.enter_context(daemon.client())
+            assert client.ask("postfix", "known.process.test") == ENFORCED, number
+        assert client.ask("postfix", "narrow.process.test") == ENFORCED

@@ -1,9 +1,12 @@
 """One connection from Postfix: frames in, frames out, in order.
 
 `data_received` is the answer path. A request asked before is one look-up in
-the ready frames; everything else is parsed in `_work`, which stops when the
+the ready frames; everything else is done in `_work`, which stops when the
 client reads nothing (BUFFER_LIMIT) or waits for too much (PENDING_LIMIT) and
 goes on when that changes.
+
+Rule: a client has TURN requests answered, then all others, timers and signals
+have their turn. Until it is its own again nothing more is read from it.
 """
 
 from __future__ import annotations
@@ -22,8 +25,9 @@ from ..counters import Cell
 log = logging.getLogger(__name__)
 
 BUFFER_LIMIT = 1 << 20  # bytes of unread replies
+WRITE_LIMIT = 1 << 17  # bytes of one write: more would sit in memory if the client never reads
 PENDING_LIMIT = 100  # requests that wait for an answer
-PIPELINED_LIMIT = 1_000  # requests answered at once on the short way
+TURN = 100  # requests: a millisecond at most, and enough that turns cost little
 LINGER = 5.0  # seconds a closed connection may take to read what it was told
 
 Reply = Callable[[bytes], None]
@@ -40,6 +44,12 @@ class Service(Protocol):
 
     def opened(self, connection: Connection) -> None: ...
 
+    def stalled(self, connection: Connection) -> None:
+        """It has BUFFER_LIMIT of unread replies, and is read no further."""
+
+    def resumed(self, connection: Connection) -> None:
+        """It reads again."""
+
     def closed(self, connection: Connection) -> None: ...
 
 
@@ -54,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._paused = False  # the client does not read
         self._plain = True  # nothing buffered, nothing pending, not paused: the short way may be taken
         self._reading = True
+        self._queued = False  # there is more to answer, and its turn will come
         self._finishing = False  # no more requests will be read: end of input, or the daemon stops
         self.tick = service.tick
 
@@ -69,32 +80,27 @@ class Connection(asyncio.Protocol):
             self._transport.write(ready[0])
             return
         self.tick = self._service.tick
-        if self._plain and self._pipelined(data):
-            return
         self._decoder.feed(data)
         self._work()
 
-    def _pipelined(self, data: bytes) -> bool:
-        """The short way for several whole requests in one read; False: nothing is done.
+    def _pipelined(self, data: bytes) -> bytes:
+        """The short way for a turn's requests, of which each has a ready reply; return what is left of *data*.
 
-        A comma inside a key makes parts that are no frames, and so no hits.
+        *data* begins with a request. A comma inside a key makes parts that are
+        no frames, and so no hits.
         """
-        if not 1 < data.count(b",") <= PIPELINED_LIMIT:
-            return False
-        parts = data.split(b",")
-        if parts.pop():
-            return False
+        *parts, rest = data.split(b",", TURN)
         ready = [self._ready.get(part + b",") for part in parts]
-        if None in ready:
-            return False
+        if not ready or None in ready:
+            return data
         hits = cast("list[tuple[bytes, Cell]]", ready)
         replies = [reply for reply, _ in hits]
-        if sum(map(len, replies)) > BUFFER_LIMIT:
-            return False
+        if sum(map(len, replies)) > WRITE_LIMIT:
+            return data
         for _, counter in hits:
             counter[0] += 1
         self._transport.write(b"".join(replies))
-        return True
+        return rest
 
     def eof_received(self) -> bool:
         """The client sends no more, but may well wait for what it asked."""
@@ -103,15 +109,17 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Answer what was asked, read no more, close."""
-        self._finishing = True
+        self._finishing, self._plain = True, False
         self._work()
 
     def pause_writing(self) -> None:
         self._paused = True
         self._plain = False
+        self._service.stalled(self)
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._service.resumed(self)
         self._work()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -122,6 +130,16 @@ class Connection(asyncio.Protocol):
     def busy(self) -> bool:
         return bool(self._pending)
 
+    @property
+    def unread(self) -> int:
+        """Bytes of replies that the client has not taken."""
+        return self._transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """End the connection at once, whatever was not read."""
+        self._pending.clear()
+        self._transport.abort()
+
     def close(self) -> None:
         """End the connection; what was written may still be read for a while."""
         self._pending.clear()
@@ -129,28 +147,49 @@ class Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     def _work(self) -> None:
-        """Answer what is buffered, as far as the client's reading allows."""
+        """Answer a turn's share of what is buffered, as far as the client's reading allows."""
+        if self._queued:
+            return
+        if not (self._pending or self._paused or self._transport.is_closing()):
+            waiting = self._decoder.take_back()
+            rest = self._pipelined(waiting)
+            if not rest and self._plain:
+                return
+            self._decoder.feed(rest)
+            if len(rest) < len(waiting) and b"," in rest:
+                self._settle(more=True)
+                return
+        self._parse()
+
+    def _parse(self) -> None:
+        """The long way: each request by itself."""
         replies: list[bytes] = []
-        size = 0
-        broken = False
-        while not self._paused and len(self._pending) < PENDING_LIMIT and not self._transport.is_closing():
+        left, size = TURN, 0
+        while left and not self._paused and len(self._pending) < PENDING_LIMIT and not self._transport.is_closing():
             try:
                 payload = self._decoder.next_payload()
             except NetstringError as error:
                 log.debug("broken-frame %s", KV(reason=error))
-                broken = True
-                break
+                self._write(replies)
+                self._settle(broken=True)
+                return
             if payload is None:
                 break
+            left -= 1
             reply = self._ask(payload)
             if reply is not None:
                 replies.append(reply)
                 size += len(reply)
-                if size > BUFFER_LIMIT:  # more in one write would sit in memory if the client never reads
+                if size > WRITE_LIMIT:
                     self._write(replies)
                     size = 0
         self._write(replies)
-        self._settle(broken)
+        self._settle(more=not left and not self._decoder.empty)
+
+    def _go_on(self) -> None:
+        """It is this client's turn again."""
+        self._queued = False
+        self._work()
 
     def _ask(self, payload: bytes) -> bytes | None:
         """The reply, or None where it, or one before it, has to be awaited."""
@@ -181,15 +220,18 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(replies))
             replies.clear()
 
-    def _settle(self, broken: bool) -> None:
-        """Close, read on, or wait: whatever the state of the connection asks for."""
+    def _settle(self, *, more: bool = False, broken: bool = False) -> None:
+        """Close, read on, or wait, as the connection's state asks for. *more*: there may be more to answer."""
         if self._transport.is_closing():
             return
         full = self._paused or len(self._pending) >= PENDING_LIMIT
-        if broken or (self._finishing and not full and not self._pending):
+        if broken or (self._finishing and not (full or more or self._pending)):
             self.close()
             return
-        if self._reading == (full or self._finishing):
+        if more and not full:
+            self._queued = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+        if self._reading == (full or more or self._finishing):
             self._reading = not self._reading
             (self._transport.resume_reading if self._reading else self._transport.pause_reading)()
-        self._plain = not full and not self._finishing and not self._pending and self._decoder.empty
+        self._plain = not (full or more or self._finishing or self._pending) and self._decoder.empty

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import logging
 import resource
 import socket
@@ -20,13 +21,16 @@ from ...process.listeners import Bound, SocketFile, bind
 from ..counters import Cell
 from .connection import Connection, Reply
 from .reply_cache import Frames
+from .unread import Unread
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
-KEPT_BACK = 128  # descriptors for the worker, the store, the probe, logs and metrics
+KEPT_BACK = 128  # descriptors for the workers, the store, DNS, monitoring and commands
 MOST_CONNECTIONS = 20_000  # a bound on memory where descriptors are without one
-LEAST_CONNECTIONS = 4_000  # fewer are worth a warning
+WANTED_CONNECTIONS = 4_000  # fewer are worth a warning
+LEAST_CONNECTIONS = 32  # fewer serve no Postfix
+IDLEST = 1_000  # connections found at one look through all of them
 
 
 class Server:
@@ -38,9 +42,12 @@ class Server:
         self.tick = 0
         self.connections: set[Connection] = set()
         self._listeners: dict[str, _Listener] = {}
-        self._limit = min(MOST_CONNECTIONS, raise_descriptor_limit() - KEPT_BACK)
-        if self._limit < LEAST_CONNECTIONS:
-            log.warning("few-descriptors %s", KV(connections=self._limit, want=LEAST_CONNECTIONS))
+        self._unread = Unread()
+        self.stalled, self.resumed = self._unread.stalled, self._unread.resumed
+        self._idlest: list[tuple[int, Connection]] = []  # the idlest last
+        self._limit = connection_limit()
+        if self._limit < WANTED_CONNECTIONS:
+            log.warning("few-descriptors %s", KV(connections=self._limit, want=WANTED_CONNECTIONS))
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -49,12 +56,31 @@ class Server:
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
         if len(self.connections) > self._limit:
-            idle = min((known for known in self.connections if not known.busy), key=lambda known: known.tick)
+            idle = self._idle_longest()
             self.connections.discard(idle)
-            idle.close()
+            if idle.unread:  # it would keep its descriptor for a while
+                idle.abort()
+            else:
+                idle.close()
+
+    def _idle_longest(self) -> Connection:
+        """Return one that waits for no answer; the one that was opened last is always such a one."""
+        while True:
+            while self._idlest:
+                tick, connection = self._idlest.pop()
+                if connection in self.connections and not connection.busy and connection.tick == tick:
+                    return connection
+            idle = [(known.tick, known) for known in self.connections if not known.busy]
+            self._idlest = heapq.nsmallest(IDLEST, idle, key=lambda item: item[0])[::-1]
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        self.resumed(connection)
+
+    def second(self) -> None:
+        """To be called once a second: notes who was idle, and ends those that read nothing."""
+        self.tick += 1
+        self._unread.look(list(self.connections))
 
     async def listen(self, settings: Settings, passed: Mapping[str, socket.socket]) -> None:
         """Listen on settings.listen and on *passed* sockets, and on nothing else.
@@ -136,6 +162,17 @@ class _Listener:
             self._file.remove()
         for server in self._servers:
             server.close()
+
+
+def connection_limit() -> int:
+    """Return how many connections may be open at once. Raises: ListenError where descriptors are too few to serve."""
+    descriptors = raise_descriptor_limit()
+    if descriptors < KEPT_BACK + LEAST_CONNECTIONS:
+        raise ListenError(
+            f"only {descriptors} files may be open, and {KEPT_BACK + LEAST_CONNECTIONS} are needed at least; "
+            "raise LimitNOFILE in the unit, or ulimit -n"
+        )
+    return min(MOST_CONNECTIONS, descriptors - KEPT_BACK)
 
 
 def raise_descriptor_limit() -> int:

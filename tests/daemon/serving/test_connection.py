@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from postfix_mtasts.core.netstring import encode
-from postfix_mtasts.daemon.serving.connection import BUFFER_LIMIT, LINGER, PENDING_LIMIT, PIPELINED_LIMIT, Connection
+from postfix_mtasts.daemon.serving.connection import BUFFER_LIMIT, LINGER, PENDING_LIMIT, TURN, Connection
 from tests.support.fakes.keeping import ManualClock, ManualLoop
 
 HIT = encode(b"postfix hit.example")
@@ -21,6 +21,7 @@ class FakeTransport(asyncio.Transport):
         self.writes: list[bytes] = []
         self.reading, self.closing, self.aborted = True, False, False
         self.limit: int | None = None
+        self.unread = 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.limit = high
@@ -36,6 +37,9 @@ class FakeTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def close(self) -> None:
         self.closing = True
@@ -57,6 +61,7 @@ class World:
         self.asked: list[bytes] = []
         self.waiting: dict[bytes, Callable[[bytes], None]] = {}
         self.open: list[Connection] = []
+        self.stalling: list[Connection] = []
         self.connection, self.transport = Connection(self), FakeTransport()
         self.connection.connection_made(self.transport)
 
@@ -74,6 +79,12 @@ class World:
 
     def closed(self, connection: Connection) -> None:
         self.open.remove(connection)
+
+    def stalled(self, connection: Connection) -> None:
+        self.stalling.append(connection)
+
+    def resumed(self, connection: Connection) -> None:
+        self.stalling.remove(connection)
 
     def send(self, *payloads: bytes) -> None:
         """All in one read."""
@@ -116,9 +127,9 @@ def test_a_request_in_pieces(world: World) -> None:
     """However TCP cuts it, the reply is the same, and comes once."""
     for byte in encode(b"first") + HIT:
         world.connection.data_received(bytes([byte]))
-    assert world.asked == [b"first", b"postfix hit.example"]
+    assert world.asked == [b"first"]
     world.connection.data_received(HIT)
-    assert world.ready[HIT][1] == [1], "then the short way is open again"
+    assert world.transport.written == encode(b"re:first") + encode(b"OK ready") * 2
 
 
 @pytest.mark.parametrize("inside", [HIT, HIT * 2], ids=["one", "two"])
@@ -132,10 +143,90 @@ def test_a_ready_frame_inside_a_request_is_no_request(world: World, inside: byte
     assert world.ready[HIT][1] == [0]
 
 
-def test_more_than_a_thousand_ready_frames_go_the_long_way(world: World) -> None:
-    """A bound on what one read may cost."""
-    world.connection.data_received(HIT * (PIPELINED_LIMIT + 1))
-    assert len(world.asked) == PIPELINED_LIMIT + 1
+MANY = [  # requests in one read, how many are asked of the service, how many have ready replies
+    ("ready", [HIT] * (3 * TURN), 0, 3 * TURN),
+    ("not ready", [encode(b"a")] * (3 * TURN), 3 * TURN, 0),
+    ("ready, then not", [HIT] * TURN + [encode(b"a")] * TURN, TURN, TURN),
+    ("not ready, then ready", [encode(b"a")] * TURN + [HIT] * TURN, TURN, TURN),
+]
+
+
+@pytest.mark.parametrize("tail", [b"", HIT[:9]], ids=["whole", "with the beginning of another"])
+@pytest.mark.parametrize(("title", "requests", "asked", "hits"), MANY, ids=[row[0] for row in MANY])
+def test_a_turn_is_a_hundred_requests(title: str, requests: list[bytes], asked: int, hits: int, tail: bytes) -> None:
+    """Then all others have theirs, and nothing more is read meanwhile; the replies are all there, in order."""
+    turns: list[int] = []
+
+    async def run() -> None:
+        world = World()
+
+        def others() -> None:
+            turns.append(world.transport.written.count(b","))
+            if turns[-1] < len(requests):
+                assert not world.transport.reading
+                asyncio.get_running_loop().call_soon(others)
+
+        asyncio.get_running_loop().call_soon(others)
+        world.connection.data_received(b"".join(requests) + tail)
+        for _ in range(len(requests)):
+            await asyncio.sleep(0)
+        assert turns == list(range(TURN, len(requests) + 1, TURN))
+        assert (len(world.asked), world.ready[HIT][1][0]) == (asked, hits)
+        assert world.transport.reading
+        if tail:
+            world.connection.data_received(HIT[9:])
+        world.connection.data_received(HIT)
+        replies = [world.ready[HIT][0] if request == HIT else encode(b"re:a") for request in requests]
+        more = [world.ready[HIT][0]] * (2 if tail else 1)
+        assert world.transport.written == b"".join(replies + more)
+
+    asyncio.run(run())
+
+
+def test_an_end_of_input_waits_for_its_turns() -> None:
+    """Who asks a thousand things and closes its side is told all of them."""
+
+    async def run() -> None:
+        world = World()
+        world.connection.data_received(encode(b"a") * 10 * TURN)
+        world.connection.eof_received()
+        while not world.transport.closing:
+            await asyncio.sleep(0)
+        assert world.transport.written == encode(b"re:a") * 10 * TURN
+
+    asyncio.run(run())
+
+
+def test_a_client_that_stops_reading_in_its_turn_goes_on_later() -> None:
+    """The turns end while it reads nothing, and begin again with the first byte."""
+
+    async def run() -> None:
+        world = World()
+        world.connection.data_received(encode(b"a") * 3 * TURN)
+        world.connection.pause_writing()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (len(world.asked), world.transport.reading) == (TURN, False)
+        world.connection.resume_writing()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (len(world.asked), world.transport.reading) == (3 * TURN, True)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("tail", [b"x", b"0000:,", b"99999:"])
+def test_garbage_behind_ready_requests_is_refused_at_once(tail: bytes) -> None:
+    """What can no longer become a request is not held until more comes."""
+
+    async def run() -> None:
+        world = World()
+        world.connection.data_received(HIT * 3 + tail)
+        while not world.transport.closing:
+            await asyncio.sleep(0)
+        assert world.transport.written.count(b",") == 3
+
+    asyncio.run(run())
 
 
 def test_a_reply_waits_for_those_before_it(world: World) -> None:
@@ -182,7 +273,9 @@ def test_a_client_that_reads_nothing_is_asked_nothing(world: World) -> None:
     world.send(b"a", b"b")
     world.connection.data_received(HIT)
     assert (world.asked, world.transport.reading, world.transport.written) == ([], False, b"")
+    assert world.stalling == [world.connection]
     world.connection.resume_writing()
+    assert world.stalling == []
     assert world.asked == [b"a", b"b", b"postfix hit.example"]
     assert world.transport.reading
 
