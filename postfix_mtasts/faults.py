@@ -54,6 +54,14 @@ class Fault(StrEnum):
     RECORD_FIELD_EMPTY = "record-field-empty"
     RECORD_NO_ID = "record-no-id"
     RECORD_ID = "record-id"
+    # and what was meant to be one (core/lint.py)
+    RECORD_VERSION = "record-version"
+    RECORD_NO_SEMICOLON = "record-no-semicolon"
+    RECORD_QUOTED = "record-quoted"
+    RECORD_BLANKS = "record-blanks"
+    RECORD_ORDER = "record-order"
+    RECORD_DMARC = "record-dmarc"
+    RECORD_TLSRPT = "record-tlsrpt"
 
     # The record at _smtp._tls (RFC 8460 section 3)
     TLSRPT_SEVERAL = "tlsrpt-several"
@@ -64,6 +72,8 @@ class Fault(StrEnum):
     TLSRPT_NOT_URI = "tlsrpt-not-uri"
     TLSRPT_SCHEME = "tlsrpt-scheme"
     TLSRPT_UNESCAPED = "tlsrpt-unescaped"
+    TLSRPT_SLASHES = "tlsrpt-slashes"
+    TLSRPT_VERSION = "tlsrpt-version"
 
     # The way to the policy host
     NO_ADDRESS = "no-address"
@@ -87,11 +97,14 @@ class Fault(StrEnum):
     CERTIFICATE_SELF_SIGNED = "certificate-self-signed"
     CERTIFICATE_CA = "certificate-ca"
     CERTIFICATE_ISSUER = "certificate-issuer"
+    CERTIFICATE_CHAIN = "certificate-chain"
+    CERTIFICATE_COMMON_NAME = "certificate-common-name"
     CERTIFICATE_PURPOSE = "certificate-purpose"
     CERTIFICATE_OTHER = "certificate-other"
 
     # HTTP (section 3.3)
     HTTP_REDIRECT = "http-redirect"
+    HTTP_SLASHES = "http-slashes"
     HTTP_STATUS = "http-status"
     HTTP_NO_TYPE = "http-no-type"
     HTTP_TYPE = "http-type"
@@ -122,6 +135,24 @@ class Fault(StrEnum):
     POLICY_MAX_AGE = "policy-max-age"
     POLICY_NO_MX = "policy-no-mx"
     POLICY_UNUSABLE_MX = "policy-unusable-mx"
+
+    POLICY_MODE_REPORT = "policy-mode-report"
+    POLICY_VERSION_STS1 = "policy-version-sts1"
+    POLICY_TRANSLATED = "policy-translated"
+    POLICY_TOO_LONG = "policy-too-long"
+
+    # Mail hosts (RFC 3207)
+    MAIL_NO_ADDRESS = "mail-no-address"
+    MAIL_NOT_CONNECTED = "mail-not-connected"
+    MAIL_LATE = "mail-late"
+    MAIL_CLOSED = "mail-closed"
+    MAIL_GREETING = "mail-greeting"
+    MAIL_GARBAGE = "mail-garbage"
+    MAIL_TOO_LONG = "mail-too-long"
+    MAIL_EHLO = "mail-ehlo"
+    MAIL_NO_STARTTLS = "mail-no-starttls"
+    MAIL_STARTTLS_REFUSED = "mail-starttls-refused"
+    MAIL_UNTRIED = "mail-untried"
 
     # DANE: what DNS says of a mail host (RFC 7672 section 2.2); not each of these is a failure
     DANE_MX_UNKNOWN = "dane-mx-unknown"
@@ -181,6 +212,15 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.RECORD_FIELD_EMPTY: f"TXT record: empty field between two ';' {_RECORD}",
     Fault.RECORD_NO_ID: f"TXT record: no id field {_RECORD}",
     Fault.RECORD_ID: f"TXT record: id {{value!a}} is not 1 to 32 letters and digits {_RECORD}",
+    Fault.RECORD_VERSION: "{value!a} does not begin with v=STSv1, so it is not an MTA-STS record",
+    Fault.RECORD_NO_SEMICOLON: "there is no ';' after v=STSv1 in {value!a}",
+    Fault.RECORD_QUOTED: "quotes or backslashes were typed into the record: {value!a}",
+    Fault.RECORD_BLANKS: "there are blanks before or inside v=STSv1 in {value!a}",
+    Fault.RECORD_ORDER: "v=STSv1 does not stand first in {value!a}",
+    Fault.RECORD_DMARC: "a DMARC record stands where v=STSv1 belongs: {value!a}",
+    Fault.RECORD_TLSRPT: "a TLSRPT record stands where v=STSv1 belongs: {value!a}",
+    Fault.TLSRPT_SLASHES: "TLSRPT record: {value!a} in rua has // after mailto:",
+    Fault.TLSRPT_VERSION: "{value!a} does not begin with v=TLSRPTv1;, so it is not a TLSRPT record",
     Fault.TLSRPT_SEVERAL: f"{{value}} TXT records begin with v=TLSRPTv1; there must be one {_TLSRPT}",
     Fault.TLSRPT_TOO_LONG: "the TLSRPT record is longer than {value} characters",
     Fault.TLSRPT_FIELD: f"TLSRPT record: field {{value!a}} is not name=value {_TLSRPT}",
@@ -209,9 +249,12 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.CERTIFICATE_CA: "the certificate comes from a CA that is not trusted",
     Fault.CERTIFICATE_ISSUER: "the certificate's issuer is not trusted, or the host does not send an intermediate "
     "certificate",
+    Fault.CERTIFICATE_CHAIN: "the host does not send the intermediate certificate of {value}",
+    Fault.CERTIFICATE_COMMON_NAME: "only the certificate's common name is {subject}, and senders go by its DNS names",
     Fault.CERTIFICATE_PURPOSE: "the certificate is not meant for servers",
     Fault.CERTIFICATE_OTHER: "the certificate is not valid: {value}",
     Fault.HTTP_REDIRECT: "status {value}; redirects are not followed",
+    Fault.HTTP_SLASHES: "status {value}, a URL with // in its path; redirects are not followed",
     Fault.HTTP_STATUS: "status {value}, not 200",
     Fault.HTTP_NO_TYPE: "no Content-Type, not text/plain",
     Fault.HTTP_TYPE: "Content-Type {value!r}, not text/plain",
@@ -240,6 +283,21 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.POLICY_MAX_AGE: f"{{line}}max_age {{value!r}} is not 1 to 10 digits {_POLICY}",
     Fault.POLICY_NO_MX: f"no usable mx: mode {{value}} needs one mx line at least {_POLICY}",
     Fault.POLICY_UNUSABLE_MX: f"no usable mx: {{value!r}} is not a host name or '*.' and a host name {_POLICY}",
+    Fault.POLICY_MODE_REPORT: f"{{line}}mode report is of an early draft; RFC 8461 calls it testing {_POLICY}",
+    Fault.POLICY_VERSION_STS1: f"{{line}}version {{value!r}} lacks a v: RFC 8461 calls it STSv1 {_POLICY}",
+    Fault.POLICY_TRANSLATED: f"{{line}}{{value!r}} is a translation; keys and modes are English {_POLICY}",
+    Fault.POLICY_TOO_LONG: f"the policy is longer than {{value}} bytes {_POLICY}",
+    Fault.MAIL_NO_ADDRESS: "{subject} has no address",
+    Fault.MAIL_NOT_CONNECTED: "no connection to port 25: {value}",
+    Fault.MAIL_LATE: "the mail server did not finish its answer within {value} s",
+    Fault.MAIL_CLOSED: "the mail server closed the connection",
+    Fault.MAIL_GREETING: "the mail server greets with {value!r}",
+    Fault.MAIL_GARBAGE: "what answers is not SMTP: {value!r}",
+    Fault.MAIL_TOO_LONG: "the mail server sent more than {value} bytes before TLS",
+    Fault.MAIL_EHLO: "the mail server refuses EHLO: {value!r}",
+    Fault.MAIL_NO_STARTTLS: "the mail server does not offer STARTTLS",
+    Fault.MAIL_STARTTLS_REFUSED: "the mail server offers STARTTLS and refuses it: {value!r}",
+    Fault.MAIL_UNTRIED: "it was not examined to its end: {value} s for the whole domain were over",
     Fault.DANE_MX_UNKNOWN: "the MX set of {subject} cannot be read: {value}",
     Fault.DANE_MX_INSECURE: "the MX set of {subject} is not secure",
     Fault.DANE_MX_SECURE: "the MX set of {subject} is secure",

@@ -14,7 +14,8 @@ from .. import __version__
 from ..errors import ConfigError, LibraryError, ListenError, StoreBusyError, StoreError
 from ..process import signals
 
-COMMANDS = ("daemon", "status", "query", "cache", "config", "serve", "report")  # each a module of commands/
+# each a module of commands/
+COMMANDS = ("daemon", "status", "query", "cache", "config", "check", "policy", "record", "serve", "report")
 OK, USAGE, UNAVAILABLE, OUTPUT_LOST, TRY_AGAIN, BAD_CONFIG = 0, 64, 69, 74, 75, 78  # sysexits.h
 
 

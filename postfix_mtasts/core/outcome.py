@@ -21,6 +21,7 @@ class Stage(StrEnum):
     RECORD = "record"
     ADDRESS = "address"
     TLS = "tls"
+    SMTP = "smtp"  # before TLS, with a mail host
     HTTP = "http"
     POLICY = "policy"
     DANE = "dane"

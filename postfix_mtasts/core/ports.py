@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from ..faults import Fault, Seen
+from .certificate import Presented, Shown
 from .dane import DaneFacts
 from .dnsdata import DnsAnswer, Mx, Tlsa, Validation
 from .names import Domain
@@ -58,6 +60,29 @@ class Transfer(Protocol):
 class PolicyHosts(Protocol):
     def get(self, host: str, addresses: Sequence[str], note: Note, transfer: Transfer | None = None) -> bytes:
         """The body of https://HOST/.well-known/mta-sts.txt. Raises: errors.FetchError."""
+
+
+class CuriousHosts(PolicyHosts, Protocol):
+    def peek(self, host: str, address: str) -> Shown | None:
+        """The certificate that a policy host shows, whatever it is worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one address of a host showed; a look that failed may have shown a certificate all the same."""
+
+    refused: Seen | None  # why it failed
+    presented: Presented | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether somebody took the connection."""
+        return self.refused is None or self.refused.fault is not Fault.MAIL_NOT_CONNECTED
+
+
+class MailHosts(Protocol):
+    def look(self, host: str, address: str, seconds: float) -> Look:
+        """Greet the mail host as a sender does, up to a verified handshake. Never raises one of our errors."""
 
 
 @dataclass(frozen=True, slots=True)

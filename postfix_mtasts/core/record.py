@@ -32,6 +32,11 @@ class Record:
     id: str  # 1 to 32 letters and digits; another id means another policy
 
 
+def begins(text: bytes) -> bool:
+    """Whether a TXT record is one of MTA-STS, valid or not."""
+    return _BEGIN.match(text) is not None
+
+
 def select_record(texts: Sequence[bytes]) -> Record | None:
     """Return the domain's record, or None where no TXT record is an MTA-STS one.
 
@@ -41,7 +46,7 @@ def select_record(texts: Sequence[bytes]) -> Record | None:
     Raises: RecordError, if there are several, or if the one is malformed.
     Source: RFC 8461 section 3.1.
     """
-    records = [text for text in texts if _BEGIN.match(text)]
+    records = [text for text in texts if begins(text)]
     if not records:
         return None
     if len(records) > 1:

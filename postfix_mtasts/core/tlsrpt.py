@@ -95,6 +95,8 @@ def _read_uri(uri: str) -> str:
         raise RecordError(Fault.TLSRPT_NOT_URI, value=clip(uri))
     if match[1].lower() not in _SCHEMES:
         raise RecordError(Fault.TLSRPT_SCHEME, value=clip(uri))
+    if uri.lower().startswith("mailto://"):
+        raise RecordError(Fault.TLSRPT_SLASHES, value=clip(uri))
     if "!" in uri:
         raise RecordError(Fault.TLSRPT_UNESCAPED, value=clip(uri))
     return uri

@@ -69,7 +69,7 @@ def locate(
         return Unchanged(record.id)
     record_id, host = record.id if record is not None else str(refetch_as), f"mta-sts.{domain}"
     try:
-        return Located(record_id, host, tuple(_addresses(host, sources)))
+        return Located(record_id, host, tuple(policy_host_addresses(host, sources)))
     except DnsError as error:
         return Failed(record_id, Stage.ADDRESS, error.seen)
     except FetchError as error:
@@ -118,7 +118,7 @@ def _read_record(domain: Domain, sources: Sources, note: Note) -> tuple[Record |
     return record, missing
 
 
-def _addresses(host: str, sources: Sources) -> Sequence[str]:
+def policy_host_addresses(host: str, sources: Sources) -> Sequence[str]:
     """Where to connect: at most two addresses of each family. Raises: DnsError, FetchError.
 
     One family's DNS failure does not matter while the other has an address.

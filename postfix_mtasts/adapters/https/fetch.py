@@ -43,14 +43,17 @@ from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError, InvalidHeader
 
 from ... import __version__
+from ...core.certificate import Shown
 from ...core.outcome import Note, Stage, no_note
+from ...errors import FetchError
 from ...faults import Fault
-from .tls import make_context, open_tls
+from .tls import connect, make_context, make_curious_context, open_tls, secure
 from .transfer import Fetch, Transfer
 
 __all__ = ["BODY_LIMIT", "HttpsPolicyHosts", "Transfer"]
 
 BODY_LIMIT = 65_536  # bytes of a policy after decoding (RFC 8461 section 3.3 suggests 64 KiB)
+PEEK_TIMEOUT = 15.0  # seconds for another look at a certificate that was refused
 _PIECE = 16_384  # bytes read at a time
 _SHOWN = 100  # characters of remote text in a reason
 
@@ -116,6 +119,18 @@ class HttpsPolicyHosts:
         finally:
             own.release()
 
+    def peek(self, host: str, address: str) -> Shown | None:
+        """The certificate that *host* shows at *address*, whatever it is worth; nothing else is asked or believed."""
+        transfer = Transfer()
+        fetch = Fetch(host, PEEK_TIMEOUT, lambda stage, seen: None, transfer)
+        try:
+            secure(fetch, connect(fetch, [address], self._port), make_curious_context())
+        except FetchError:
+            pass
+        finally:
+            transfer.release()
+        return transfer.shown
+
 
 class _Answer(HTTPResponse):
     """An answer that may come after any number of interim ones (RFC 9110 section 15.2); http.client knows 100 only."""
@@ -179,7 +194,8 @@ def _read_answer(fetch: Fetch, response: requests.Response) -> bytes:
     status = response.status_code
     if 300 <= status < 400 and "Location" in response.headers:
         target = response.headers["Location"][:_SHOWN]
-        raise fetch.failure(Fault.HTTP_REDIRECT, f"{status} points to {target!r}")
+        fault = Fault.HTTP_SLASHES if "//" in target.partition("://")[2].partition("/")[2] else Fault.HTTP_REDIRECT
+        raise fetch.failure(fault, f"{status} points to {target!r}")
     if status != 200:
         raise fetch.failure(Fault.HTTP_STATUS, str(status))
     lines = response.raw.headers.getlist("Content-Type")

@@ -20,6 +20,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
+from ...core.certificate import Shown
 from ...core.outcome import Stage, no_note
 from ...errors import ConfigError, FetchError
 from ...faults import Fault
@@ -27,6 +28,7 @@ from .stream import Stream
 from .transfer import Fetch
 
 CONNECT_LIMIT = 5.0  # seconds to connect to one address
+_ENCODING_DER = 2  # of the module _ssl, for Python before 3.13
 _SHOWN = 100  # characters of a certificate's text
 
 _CERTIFICATE_FAULTS = {  # X509_V_ERR_* in OpenSSL's x509_vfy.h
@@ -53,7 +55,7 @@ _TLS_FAULTS = {  # OpenSSL's reasons, by what brings them about
 }
 
 
-def make_context(ca_file: str | None) -> ssl.SSLContext:
+def make_context(ca_file: str | None, alpn: Sequence[str] = ("http/1.1",)) -> ssl.SSLContext:
     """What TLS has to be; said in full, because Python's defaults differ from version to version.
 
     *ca_file* holds the trusted certificates (PEM); None means the system's. Raises: ConfigError.
@@ -68,7 +70,7 @@ def make_context(ca_file: str | None) -> ssl.SSLContext:
     # What is in the trust store is trusted, a root or not. No VERIFY_X509_STRICT, which Python 3.13
     # would have by default: it refuses certificates in use that browsers take.
     context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(alpn)
     if ca_file is None:
         context.set_default_verify_paths()
         return context
@@ -83,20 +85,31 @@ def make_context(ca_file: str | None) -> ssl.SSLContext:
 
 def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSLContext) -> Stream:
     """TLS, verified, to the first of *addresses* that takes a connection. Raises: FetchError."""
-    plain = _connect(fetch, addresses, port)
+    stream = secure(fetch, connect(fetch, addresses, port), context)
+    fetch.stage = Stage.HTTP
+    return stream
+
+
+def make_curious_context(alpn: Sequence[str] = ()) -> ssl.SSLContext:
+    """For a look at a certificate that was refused: nothing that comes over such a connection is believed."""
+    context = make_context(None, alpn)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def secure(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> Stream:
+    """TLS over *plain*. Raises: FetchError."""
     fetch.stage = Stage.TLS
     try:
-        stream = _handshake(fetch, plain, context)
+        return _handshake(fetch, plain, context)
     except ssl.SSLCertVerificationError as error:
         fault = _CERTIFICATE_FAULTS.get(error.verify_code, Fault.CERTIFICATE_OTHER)
         raise fetch.failure(fault, error.verify_message) from error
     except OSError as error:
         raise fetch.failure(_tls_fault(error), _words(error)) from error
-    fetch.stage = Stage.HTTP
-    return stream
 
 
-def _connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
+def connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
     """Raises: FetchError with each address and why."""
     failures = []
     for address in addresses:
@@ -160,8 +173,21 @@ def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> S
     stream = Stream(fetch, plain, context, name, broken)
     stream.shake_hands()
     if fetch.note is not no_note:  # reading a certificate takes longer than the request
+        fetch.transfer.shown = Shown(stream.tls.version() or "", tuple(_chain(stream.tls)))
         fetch.note(Stage.TLS, f"{stream.tls.version()}, {_describe(stream.tls.getpeercert() or {})}")
     return stream
+
+
+def _chain(tls: ssl.SSLObject) -> list[bytes]:
+    """The certificates as the other side sent them, DER, its own first."""
+    public: Any = getattr(tls, "get_unverified_chain", None)  # Python 3.13
+    if public is not None:
+        return list(public() or ())
+    private: Any = getattr(getattr(tls, "_sslobj", None), "get_unverified_chain", None)
+    if private is not None:
+        return [certificate.public_bytes(_ENCODING_DER) for certificate in private() or ()]
+    own = tls.getpeercert(binary_form=True)
+    return [own] if own else []
 
 
 def _words(error: OSError) -> str:

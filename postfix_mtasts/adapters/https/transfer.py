@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from ...core.certificate import Shown
 from ...core.outcome import Note, Stage
 from ...errors import FetchError
 from ...faults import Fault
@@ -28,6 +29,7 @@ _LATE = {
     Stage.ADDRESS: Fault.CONNECT_LATE,
     Stage.TLS: Fault.TLS_LATE,
     Stage.HTTP: Fault.HTTP_LATE,
+    Stage.SMTP: Fault.MAIL_LATE,
 }
 
 
@@ -38,6 +40,7 @@ class Transfer:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self.reason: str | None = None  # why it was given up, once it was
+        self.shown: Shown | None = None  # what the host showed, for those who take notes
 
     def abort(self, reason: str) -> None:
         """End it at once, in whatever phase: get() raises FetchError with *reason*."""

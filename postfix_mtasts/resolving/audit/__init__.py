@@ -1,0 +1,8 @@
+"""Everything that a domain publishes, examined by the code that the daemon uses: `check` and `publish set` call it.
+
+world    what an audit needs of the outside; DNS asked once, each mail host looked at once
+gather   asks DNS, policy host and mail hosts, side by side, and decides nothing
+judge    what was gathered, as findings: the record, the policy host, the policy, TLSRPT
+mail     the same for MX hosts and DANE
+audit    the stages of one domain in their order, within its deadline
+"""
