@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .reportdb import ReportDb
@@ -19,6 +19,12 @@ BATCH = 500  # reports read at once
 _HIGH, _LOW = "sum({0} >> 32)", "sum({0} & 4294967295)"
 
 
+_CONFLICT = (
+    "(r.report_id != '' AND EXISTS (SELECT 1 FROM reports o"
+    " WHERE o.source = r.source AND o.report_id = r.report_id AND o.id != r.id))"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """Which reports are looked at."""
@@ -27,28 +33,26 @@ class Window:
     until: float
     domain: str | None = None
     dkim: str | None = None
-    received: float = 0.0  # not received before this
-    after: int = 0  # numbers of reports in the store, which grow: only those over this
-
-    def at(self, since: float, until: float) -> Window:
-        return replace(self, since=since, until=until)
+    received: tuple[float, float] | None = None  # since and until, by arrival
+    numbers: tuple[int, int] | None = None  # over the first, up to the second: numbers grow as reports arrive
 
     def sql(self, domain: bool = True) -> tuple[str, list[Any]]:
         """A condition on reports r and, with *domain*, policies p."""
-        parts, values = ["r.begin >= ? AND r.begin < ?"], [self.since, self.until]
+        parts: list[str] = ["r.begin >= ? AND r.begin < ?"]
+        values: list[Any] = [self.since, self.until]
         if self.received:
-            parts.append("r.received >= ?")
-            values.append(self.received)
-        if self.after:
-            parts.append("r.id > ?")
-            values.append(self.after)
+            parts.append("r.received >= ? AND r.received < ?")
+            values += self.received
+        if self.numbers:
+            parts.append("r.id > ? AND r.id <= ?")
+            values += self.numbers
         if self.dkim is not None:
             parts.append("r.dkim = ?")
-            values.append(self.dkim)  # type: ignore[arg-type]
+            values.append(self.dkim)
         if self.domain is not None:
             inner = "p.domain = ?" if domain else "r.id IN (SELECT report FROM policies WHERE domain = ?)"
             parts.append(inner)
-            values.append(self.domain)  # type: ignore[arg-type]
+            values.append(self.domain)
         return " AND ".join(parts), values
 
 
@@ -193,6 +197,15 @@ def reasons(store: ReportDb, window: Window, limit: int) -> dict[tuple[str, str]
     return found
 
 
+def marked(store: ReportDb, window: Window) -> tuple[int, int]:
+    """How many reports do not add up, and how many contradict another."""
+    condition, values = window.sql(domain=False)
+    (row,) = store.query(
+        f"SELECT coalesce(sum(odd != '[]'), 0), coalesce(sum({_CONFLICT}), 0) FROM reports r WHERE {condition}", values
+    )
+    return row[0], row[1]
+
+
 def reports(store: ReportDb, window: Window) -> Iterator[ReportRow]:
     """The reports one by one, by begin."""
     condition, values = window.sql(domain=False)
@@ -216,8 +229,7 @@ def _batch(store: ReportDb, ids: list[int]) -> Iterator[ReportRow]:
     ):
         results.setdefault(report, {})[result] = (high << 32) + low
     for number, organization, submitter, report_id, begin, end, odd, conflict, *rest in store.query(
-        "SELECT id, organization, submitter, report_id, begin, end, odd, report_id != '' AND EXISTS (SELECT 1 FROM"
-        " reports o WHERE o.source = r.source AND o.report_id = r.report_id AND o.id != r.id), dkim, dkim_domain,"
+        f"SELECT id, organization, submitter, report_id, begin, end, odd, {_CONFLICT}, dkim, dkim_domain,"
         f" received FROM reports r WHERE id {wanted} ORDER BY begin, id",
         ids,
     ):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from errno import EDQUOT, ENOSPC
 from importlib import import_module
 from typing import NoReturn, TextIO
 
@@ -66,9 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough, as in `... | head`
         _drop(sys.stdout)
         return OK
-    except OSError:
+    except OSError as error:
         lost = {stream.name.strip("<>"): _drop(stream) for stream in (sys.stdout, sys.stderr)}
         reasons = [f"{name}: {fault.strerror}" for name, fault in lost.items() if fault]
+        if not reasons and error.errno in (ENOSPC, EDQUOT) and error.filename is None:  # by python -u nothing is kept
+            reasons = [f"stdout: {error.strerror}"]
         if not reasons:
             raise  # it is something else, which nobody expected
         print(f"postfix-mtasts: {'; '.join(reasons)}; the output is not whole", file=sys.stderr)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import csv
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from typing import Any, TextIO
 
 from ..adapters.reportdb import SetAside
 from ..adapters.reportsums import ReportRow
 from ..core.quoting import json_line, quote
-from ..core.reporttimes import time_text
+from ..core.reporttimes import day_text, time_text
+from ..reports.digest import percent
 from ..reports.intake import Taken
+from ..reports.summary import Result, Row, Summary
 from .tables import Cell, Table, show
 from .text import shown
 
@@ -18,6 +24,8 @@ OK, NOTHING = 0, 1
 
 _EVERY = 0.2  # seconds between two signs of life
 _NAME = 40  # characters
+_NAMES = 4  # of many
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run
 _TABLE = 200  # lines of text at once: columns fit those
 
 
@@ -149,3 +157,146 @@ def _report(report: ReportRow) -> dict[str, Any]:
         "dkim_domain": report.dkim_domain,
         "received": time_text(report.received),
     }
+
+
+# Sums.
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """What `report show --json` prints."""
+    return totals_json(summary) | {
+        "results": [
+            {
+                "result": result.result,
+                "sessions": result.sessions,
+                "sources": list(result.sources),
+                "mx": list(result.mx),
+                "meaning": result.meaning,
+                "advice": result.advice,
+            }
+            for result in summary.results
+        ],
+        "sources": [
+            {
+                "source": source.source,
+                "sessions": source.sessions,
+                "failed": source.failed,
+                "addresses": list(source.addresses),
+            }
+            for source in summary.sources
+        ],
+    }
+
+
+def totals_json(summary: Summary) -> dict[str, Any]:
+    return {
+        "since": time_text(max(summary.window.since, 0)),
+        "until": time_text(max(summary.window.until, 0)),
+        "domain": summary.window.domain,
+        "reports": summary.reports,
+        "sessions": summary.sessions,
+        "successful": summary.successful,
+        "failed": summary.failed,
+        "share": round(summary.share, 6),
+        "first": None if summary.first is None else time_text(summary.first),
+        "last": None if summary.last is None else time_text(summary.last),
+    }
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    return {**row.key, "sessions": row.sessions, "successful": row.successful, "failed": row.failed}
+
+
+def print_csv(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Rows under their names; no cell is a formula to a spreadsheet."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_cell(row[name]) for name in names])
+
+
+def _cell(value: Any) -> str:
+    text = "; ".join(value) if isinstance(value, list) else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def print_summary(summary: Summary) -> None:
+    """Whether anything is wrong, then what, since when, from whom, and what to do."""
+    width = max(60, min(shutil.get_terminal_size().columns, 100))
+
+    def wrapped(label: str, text: str) -> None:
+        print(
+            textwrap.fill(
+                text, width, initial_indent=f"  {label:<8}", subsequent_indent=" " * 10, break_on_hyphens=False
+            )
+        )
+
+    print("\n".join(textwrap.wrap(" ".join(_verdict(summary)), width)))
+    for result in summary.results:
+        print(f"\n{name(result.result)}: {result.sessions:,} failed")
+        wrapped("when", _when(result))
+        wrapped("from", _named(result.sources))
+        wrapped("at", _named(result.mx))
+        if summary.window.domain is None:
+            wrapped("domain", _named(result.domains))
+        wrapped("means", result.meaning)
+        wrapped("do", result.advice)
+        for reason in result.reasons:
+            wrapped("said", shown(reason))
+    if summary.sources:
+        print()
+        show([_sources(summary)])
+
+
+def _verdict(summary: Summary) -> Iterator[str]:
+    if summary.failed:
+        yield f"{summary.failed:,} of {summary.sessions:,} sessions failed ({percent(summary.share)})."
+    else:
+        yield f"All is well: none of {summary.sessions:,} sessions failed."
+    sources, reports = len(summary.sources), summary.reports
+    yield f"So {'says' if reports == 1 else 'say'} {reports:,} report{'' if reports == 1 else 's'}"
+    yield f"from {sources:,} organization{'' if sources == 1 else 's'}"
+    if summary.window.domain is not None:
+        yield f"about {name(summary.window.domain)}"
+    yield f"for the days from {day_text(summary.first or 0)} to {day_text(summary.last or 0)}."
+    if summary.odd:
+        yield f"{summary.odd:,} of the reports {'has' if summary.odd == 1 else 'have'} remarks."
+    if summary.conflicts:
+        yield f"{summary.conflicts:,} of the reports contradict another with the same id."
+    if summary.odd or summary.conflicts:
+        yield "`report list` tells which."
+
+
+def _when(result: Result) -> str:
+    first, last = day_text(result.first), day_text(result.last)
+    return f"on {first}" if first == last else f"since {first}, last on {last}"
+
+
+def _named(names: Sequence[str]) -> str:
+    told = ", ".join(name(text) for text in names[:_NAMES])
+    return told + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
+
+
+def _sources(summary: Summary) -> Table:
+    rows = [
+        [
+            Cell(name(source.source)),
+            Cell(f"{source.sessions:,}"),
+            Cell(f"{source.failed:,}", "red" if source.failed else ""),
+            Cell(_named(source.addresses)),
+        ]
+        for source in summary.sources[:_TABLE]
+    ]
+    return Table(("source", "sessions", "failed", "failed to send from"), rows)
+
+
+def print_rows(rows: Sequence[Row], by: str) -> None:
+    """One table, by one key."""
+    names = list(rows[0].key)
+    cells = [
+        [Cell(name(text)) for text in row.key.values()]
+        + [Cell(f"{number:,}") for number in (row.sessions, row.successful)]
+        + [Cell(f"{row.failed:,}", "red" if row.failed else "")]
+        for row in rows
+    ]
+    show([Table((*names, "sessions", "successful", "failed"), cells)])

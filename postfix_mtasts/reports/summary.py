@@ -70,6 +70,8 @@ class Summary:
     failed: int
     first: float | None  # begin of the first report
     last: float | None
+    odd: int  # reports that do not add up
+    conflicts: int  # reports that contradict another
     results: tuple[Result, ...]  # the worst first
     sources: tuple[Source, ...]  # those with most failures first
 
@@ -94,6 +96,7 @@ def summarize(store: ReportDb, window: Window) -> Summary:
     failures = reportsums.failed(store, window)
     addresses = reportsums.addresses(store, window) if failures else {}
     said = reportsums.reasons(store, window, _REASONS) if failures else {}
+    odd, conflicts = reportsums.marked(store, window)
     sources = [
         Source(source, successful + failed, failed, tuple(addresses.get(source, ())))
         for (source,), successful, failed in by_source
@@ -105,6 +108,8 @@ def summarize(store: ReportDb, window: Window) -> Summary:
         failed=sum(row[2] for row in by_source),
         first=totals.first,
         last=totals.last,
+        odd=odd,
+        conflicts=conflicts,
         results=tuple(results(failures, said)),
         sources=tuple(sorted(sources, key=lambda source: (-source.failed, -source.sessions, source.source))),
     )

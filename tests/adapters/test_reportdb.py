@@ -190,7 +190,7 @@ WINDOWS = [
     ("until is not", Window(0, JUNE + DAY), ["a"]),
     ("a domain", Window(0, NOW, domain="other.example"), ["b"]),
     ("an outcome of DKIM", Window(0, NOW, dkim="pass"), ["a"]),
-    ("received since", Window(0, NOW, received=NOW), []),
+    ("received since", Window(0, NOW, received=(NOW, NOW + DAY)), []),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import csv
 import io
 import json
 import os
@@ -142,7 +143,8 @@ def test_a_mail_with_a_readable_and_an_unreadable_report_is_stored_and_set_aside
 
 def run(directory: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "postfix_mtasts", "report", *words]
-    return subprocess.run(command, env=ENVIRONMENT, text=True, capture_output="stderr" not in more, check=False, **more)
+    more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
+    return subprocess.run(command, env=ENVIRONMENT, text=True, check=False, **more)
 
 
 def test_receive_knows_two_exit_codes(directory: Path, tmp_path: Path) -> None:
@@ -310,3 +312,181 @@ def test_root_leaves_files_that_the_owner_can_write(monkeypatch: pytest.MonkeyPa
         assert len(found) >= 4
         assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(12345, 12346)}
         assert os.geteuid() == 0
+
+
+# --- show, html, digest, forget
+
+
+def shown(directory: Path, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert report(directory, "show", "--json", *words) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+BROKEN = document(policy(90, 10, detail(10, mx="mx2.example.org", reason="too old")))
+
+
+def test_show_json(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every key."""
+    given(directory, BROKEN)
+    found = shown(directory, capsys, *JUNE_ON, "--until", "2026-07-01")
+    (result,) = found.pop("results")
+    assert (result.pop("meaning"), result.pop("advice")) != ("", "")
+    assert result == {
+        "result": "certificate-expired",
+        "sessions": 10,
+        "sources": ["Sender Inc."],
+        "mx": ["mx2.example.org"],
+    }
+    assert found == {
+        "since": "2026-06-01T00:00:00Z",
+        "until": "2026-07-01T00:00:00Z",
+        "domain": None,
+        "reports": 1,
+        "sessions": 100,
+        "successful": 90,
+        "failed": 10,
+        "share": 0.1,
+        "first": "2026-06-01T00:00:00Z",
+        "last": "2026-06-01T00:00:00Z",
+        "sources": [{"source": "Sender Inc.", "sessions": 100, "failed": 10, "addresses": ["192.0.2.1"]}],
+    }
+
+
+@pytest.mark.parametrize("by", ["result", "source", "day", "mx", "policy", "domain"])
+def test_show_by(by: str, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The totals, the key, the rows; CSV has the same rows and names."""
+    given(directory, BROKEN)
+    found = shown(directory, capsys, *JUNE_ON, "--by", by)
+    assert (found["by"], found["sessions"], "results" in found) == (by, 100, False)
+    names = ["domain", "type", "policy"] if by == "policy" else [by]
+    assert [list(row) for row in found["rows"]] == [[*names, "sessions", "successful", "failed"]] * len(found["rows"])
+    assert sum(row["sessions"] for row in found["rows"]) == 100
+    report(directory, "show", "--csv", "--by", by, *JUNE_ON)
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert lines == [{name: str(value) for name, value in row.items()} for row in found["rows"]]
+    assert report(directory, "show", "--by", by, *JUNE_ON) == 0
+
+
+def test_csv_holds_no_formula(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Spreadsheets run what begins with = + - @, tab or CR."""
+    results = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\tx", "\rx", '"=1"', "plain"]
+    given(directory, document(policy(0, 8, *[detail(1, result) for result in results])))
+    capsys.readouterr()
+    for words in (["--by", "result"], []):
+        report(directory, "show", "--csv", *words, *JUNE_ON)
+        cells = [row["result"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))]
+        assert {cell[0] for cell in cells} <= {"'", "p", '"', "x"}
+        assert "'=cmd|' /C calc'!A0" in cells
+
+
+def test_show_as_text(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether, what, since when, from whom, what to do: in this order."""
+    given(directory, BROKEN)
+    capsys.readouterr()
+    assert report(directory, "show", *JUNE_ON) == 0
+    said = capsys.readouterr().out
+    order = (
+        *("10 of 100 sessions failed (10.0 %).", "certificate-expired: 10 failed", "on 2026-06-01", "Sender Inc."),
+        *("mx2.example.org", "has expired", "Renew the certificate", "too old", "192.0.2.1"),
+    )
+    places = [said.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_show_says_that_all_is_well(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """First, and exit code 0."""
+    given(directory, document(policy(7)))
+    capsys.readouterr()
+    assert report(directory, "show", *JUNE_ON) == 0
+    assert capsys.readouterr().out.startswith(
+        "All is well: none of 7 sessions failed. So says 1 report from 1 organization"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", ["show", "show --json", "show --csv", "show --by mx", "list", "list --json", "list --unreadable", "html"]
+)
+def test_nothing_found_is_exit_code_1(words: str, directory: Path) -> None:
+    """In every form."""
+    assert report(directory, *words.split()) == 1
+
+
+def test_html_replaces_a_file_whole(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard output it is the same."""
+    given(directory, BROKEN)
+    path = directory.parent / "page.html"
+    path.write_text("old")
+    assert report(directory, "html", *JUNE_ON, "-o", str(path)) == 0
+    page = path.read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert "10 of 100 sessions failed" in page
+    assert report(directory, "html", *JUNE_ON, "-o", "/nonexistent/page.html") == 74
+    assert "/nonexistent" in capsys.readouterr().err
+
+
+def test_html_without_jinja2_says_what_to_install(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 69."""
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "postfix_mtasts.reports.page", raising=False)
+    assert report(directory, "html") == 69
+    assert "install python3-jinja2, or postfix-mtasts[owner] with pip" in capsys.readouterr().err
+
+
+def test_digest_is_silent_when_all_is_well(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0; --always writes, failures write and are 1."""
+    given(directory, document(policy(7)))
+    capsys.readouterr()
+    assert report(directory, "digest") == 0
+    assert capsys.readouterr().out == ""
+    assert report(directory, "digest", "--always") == 0
+    assert "All is well" in capsys.readouterr().out
+    given(directory, BROKEN)
+    capsys.readouterr()
+    assert report(directory, "digest") == 1
+    assert "NEW" in capsys.readouterr().out
+
+
+def test_digest_since_last_tells_each_report_once(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the next one what came after it."""
+    given(directory, BROKEN)
+    assert report(directory, "digest", "--since-last") == 1
+    assert report(directory, "digest", "--since-last") == 0
+    given(directory, document(policy(5, 5, detail(5)), id="2", day=JUNE + DAY))
+    capsys.readouterr()
+    assert report(directory, "digest", "--since-last") == 1
+    said = capsys.readouterr().out
+    assert "1 TLS report about 10\nsessions: 5 sessions failed" in said
+    assert "GOT WORSE" in said
+
+
+def test_digest_that_could_not_be_written_is_told_again(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is remembered only after the text was written."""
+    given(directory, BROKEN)
+    with open("/dev/full", "w") as full:
+        done = run(directory, "digest", "--since-last", "--config", str(directory.parent / "config.yml"), stdout=full)
+    assert done.returncode == 74, done.stderr
+    assert report(directory, "digest", "--since-last") == 1
+
+
+def test_forget(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By reports.keep, or before a time."""
+    given(directory, BROKEN, document(policy(1), id="2", day=JUNE + 5 * DAY))
+    capsys.readouterr()
+    assert report(directory, "forget", "--before", "2026-06-03") == 0
+    assert capsys.readouterr().out == "forgot 1 reports and 0 unreadable mails from before 2026-06-03T00:00:00Z\n"
+    assert [row["report_id"] for row in listed(directory, capsys, *JUNE_ON)] == ["2"]
+    (directory.parent / "config.yml").write_text(f"reports: {{directory: {directory}, dkim: false, keep: 1d}}\n")
+    assert report(directory, "forget") == 0
+    assert listed(directory, capsys, *JUNE_ON) == []
+
+
+def test_keys_are_those_of_the_summary() -> None:
+    """Written twice so that the parser imports little."""
+    from postfix_mtasts.cli.commands.report import KEYS
+    from postfix_mtasts.reports import summary
+
+    assert summary.KEYS == KEYS
