@@ -21,11 +21,16 @@ from .wire import Job, Orders, job_to_json, orders_to_json
 LINE_LIMIT = 4 << 20  # bytes of one answer: a policy of 64 KiB, escaped, many times over
 STILL = 4.0  # seconds without an answer to a ping, and without using the processor
 SLOW = 30.0  # seconds without an answer to a ping, though it uses the processor
-_ROOT = str(Path(__file__).parents[3])  # where this package is
-_START = (
-    "import sys; sys.path.append(sys.argv[1]); from postfix_mtasts.daemon.workers.worker import main; "
-    "main(int(sys.argv[2]), int(sys.argv[3]))"
-)
+_PACKAGE = str(Path(__file__).parents[2])
+_START = """
+import importlib.util, sys
+path, fd, parent = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("postfix_mtasts", path + "/__init__.py")
+sys.modules["postfix_mtasts"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from postfix_mtasts.daemon.workers.worker import main
+main(int(fd), int(parent))
+"""  # this very package, and nothing else from the directory it is in
 
 
 @dataclass(slots=True)
@@ -69,7 +74,7 @@ class WorkerProcess(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         with theirs:
             # -P: a requests.py in the working directory is not ours to run
-            command = [sys.executable, "-P", "-c", _START, _ROOT, str(theirs.fileno()), str(os.getpid())]
+            command = [sys.executable, "-P", "-c", _START, _PACKAGE, str(theirs.fileno()), str(os.getpid())]
             try:
                 self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
             except OSError:

@@ -39,7 +39,7 @@ class Crew:
         threading.Thread(target=self._grow, name=f"{name}-crew", daemon=True).start()
 
     def submit(self, job: Work, dropped: Work | None = None) -> None:
-        """Run *job* soon, or *dropped* where it waits for too long; neither may raise."""
+        """Run *job* soon, or *dropped*, if there is one, where it waits for too long; neither may raise."""
         with self._changed:
             self._jobs.append((time.monotonic(), job, dropped))
             if len(self._jobs) <= self._idle:
@@ -86,7 +86,9 @@ class Crew:
         """Take out what waited too long; what to do about it."""
         until, late = time.monotonic() - self._patience, []
         while self._jobs and self._jobs[0][0] <= until:
-            _, _, dropped = self._jobs.popleft()
-            if dropped is not None:
+            _, job, dropped = self._jobs.popleft()
+            if dropped is None:  # then it is next
+                self._jobs.append((time.monotonic(), job, None))
+            else:
                 late.append(dropped)
         return late

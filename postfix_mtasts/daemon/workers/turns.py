@@ -22,7 +22,7 @@ class Turns(Generic[T]):
     """The fetches of a worker; any thread may call.
 
     Args:
-        start: begins a fetch, in whatever thread; it calls `leave` at its end.
+        start: begins a fetch that waited, in another thread. Each fetch calls `leave` at its end.
         give_up: ends a fetch under way, which was for so many seconds.
         drop: tells of one that waited too long and never began.
     """
@@ -38,14 +38,15 @@ class Turns(Generic[T]):
         self._changed = threading.Condition()
         threading.Thread(target=self._clerk, name="turns", daemon=True).start()
 
-    def wait(self, ticket: T) -> None:
-        """Have *ticket* begin when it is its turn, which may be now."""
+    def wait(self, ticket: T) -> bool:
+        """Whether *ticket* may begin at once, in this thread; else it is started when it is its turn."""
         with self._changed:
             self._slots.add(ticket)
             begun = self._slots.begin(time.monotonic())
             if self._slots.waiting:
                 self._changed.notify()
-        self._begin(begun)
+        self._begin([other for other in begun if other is not ticket])
+        return ticket in begun
 
     def leave(self, ticket: T) -> None:
         """The fetch is over."""

@@ -5,10 +5,10 @@ to win the GIL back), and hostile certificates, HTTP answers and policies are
 better parsed outside the process that answers Postfix.
 
 Started by workers.process; FD is a socket that carries the lines of
-workers.wire. The first line is the orders, each further one a job. What asks
-DNS and what fetches run in threads apart, so that neither TXT nor DANE waits
-for HTTPS. When the daemon closes the socket, or dies, the process ends at
-once, stopped or not.
+workers.wire. The first line is the orders, each further one a job. There are
+DNS_THREADS more threads than there can be fetches, so that neither TXT nor
+DANE waits for HTTPS. When the daemon closes the socket, or dies, the process
+ends at once, stopped or not.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from .wire import (
     orders_from_json,
 )
 
-DNS_THREADS = 256  # each asks for one domain
+DNS_THREADS = 256  # beside those that fetch
 WINDING_DOWN = 32  # threads beyond fetch.parallel: fetches given up whose end takes a moment
 DNS_WAIT = 5.0  # seconds that a job may wait for a thread at least, however short lookup.wait is
 NICENESS = 15  # the process that answers Postfix comes first
@@ -105,13 +105,12 @@ class Worker:
             allow_private_addresses=orders.fetch.allow_private_addresses,
         )
         places = max(1, min(orders.fetch.parallel, _descriptors() // DESCRIPTORS_EACH))
-        self._asking = Crew("dns", DNS_THREADS, max(DNS_WAIT, orders.wait))
-        self._fetching = Crew("fetch", places + WINDING_DOWN)
+        self._crew = Crew("job", places + WINDING_DOWN + DNS_THREADS, max(DNS_WAIT, orders.wait))
         self._turns: Turns[_Fetch] = Turns(Slots(places, orders.wait), self._begin, self._give_up, self._drop)
 
     def take(self, number: int, job: Job) -> None:
         """Have *job* done; its answer is written when it is."""
-        self._asking.submit(
+        self._crew.submit(
             lambda: self._run(number, lambda: self._answer(number, job)),
             lambda: self.say({"n": number, **answer_to_json(_overload("no thread was free for it"))}),
         )
@@ -154,7 +153,7 @@ class Worker:
         def early(found: DaneFacts) -> None:
             self.say({"n": number, **answer_to_json(found)})
 
-        return dane.facts(job.domain, job.port, self._dns, beside=self._asking.submit, early=early)
+        return dane.facts(job.domain, job.port, self._dns, beside=self._crew.submit, early=early)
 
     def _tlsrpt(self, domain: Domain) -> TlsrptRecord:
         try:
@@ -176,12 +175,13 @@ class Worker:
         located = locate(job.domain, sources, avoid=job.avoid, refetch_as=job.refetch_as)
         if not isinstance(located, Located):
             return located
-        place = network(located.addresses[0])
-        self._turns.wait(_Fetch(job.urgency, place, time.monotonic(), number=number, located=located))
+        ticket = _Fetch(job.urgency, network(located.addresses[0]), time.monotonic(), number=number, located=located)
+        if self._turns.wait(ticket):
+            return self._fetch(ticket)  # in this thread: another would have to wake first
         return None
 
     def _begin(self, ticket: _Fetch) -> None:
-        self._fetching.submit(lambda: self._run(ticket.number, lambda: self._fetch(ticket)))
+        self._crew.submit(lambda: self._run(ticket.number, lambda: self._fetch(ticket)))
 
     def _fetch(self, ticket: _Fetch) -> Answer:
         try:

@@ -116,6 +116,17 @@ def test_a_job_that_waits_too_long_is_dropped() -> None:
     assert told.get(timeout=PATIENCE) == "next"
 
 
+def test_what_must_run_is_not_dropped() -> None:
+    """It has a place that others wait for: it is next, however long that takes."""
+    crew, told = Crew("must", 1, patience=0.05), SimpleQueue[str]()
+    release = busy(crew)
+    crew.submit(lambda: told.put("must"))
+    crew.submit(lambda: told.put("run"), lambda: told.put("dropped"))
+    assert told.get(timeout=PATIENCE) == "dropped"
+    release.set()
+    assert told.get(timeout=PATIENCE) == "must"
+
+
 def test_no_threads_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs wait until the system has one to give; nothing is raised."""
     crew, ran, real = Crew("none", 4), threading.Event(), threading.Thread.start

@@ -27,7 +27,8 @@ class World:
 
     def ask(self, place: str = "192.0.2.1", asked_at: float | None = None) -> Ticket:
         ticket = Ticket(Urgency.LOOKUP, place, time.monotonic() if asked_at is None else asked_at)
-        self.turns.wait(ticket)
+        if self.turns.wait(ticket):
+            self.began.put(ticket)
         return ticket
 
 
