@@ -32,7 +32,6 @@ from http.client import (
     LineTooLong,
     RemoteDisconnected,
     UnknownProtocol,
-    parse_headers,
 )
 from typing import Any
 
@@ -65,6 +64,7 @@ _HEADERS = {
     "Accept-Encoding": "identity",  # a policy is too small to gain; some hosts send gzip all the same
     "Connection": "close",
 }
+_LINES, _LINE = 100, 65_536  # of a header, and bytes of one, as http.client has them
 _SWITCHING_PROTOCOLS = 101  # an answer, to a question that was not asked
 _PATH = "/.well-known/mta-sts.txt"
 _REQUEST = requests.Request("GET", f"https://policy-host{_PATH}", headers=_HEADERS).prepare()
@@ -133,16 +133,21 @@ class HttpsPolicyHosts:
 
 
 class _Answer(HTTPResponse):
-    """An answer that may come after any number of interim ones (RFC 9110 section 15.2); http.client knows 100 only."""
+    """An answer that may come after interim ones (RFC 9110 section 15.2), of which http.client knows 100 only."""
 
     fp: Any
 
     def _read_status(self) -> tuple[str, int, str]:
-        while True:
+        lines = 0
+        while lines <= _LINES:
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if not 100 <= status < 200 or status == _SWITCHING_PROTOCOLS:
                 return version, status, reason
-            parse_headers(self.fp)
+            more = True
+            while more and lines <= _LINES:
+                more = bool(self.fp.readline(_LINE).strip())
+                lines += 1
+        raise HTTPException(f"more than {_LINES} lines before the answer")
 
 
 class _Connection(HTTPSConnection):

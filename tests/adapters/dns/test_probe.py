@@ -114,8 +114,9 @@ def test_answers_in_any_order_find_their_questions() -> None:
         assert client.txt_from_wire(name, wire) is not None
 
 
-def test_a_source_port_serves_a_bounded_number_of_questions() -> None:
+def test_a_source_port_serves_a_bounded_number_of_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 5452: what an attacker must guess keeps changing; and no descriptor stays behind."""
+    monkeypatch.setattr("postfix_mtasts.adapters.dns.probe.LIFETIME", PATIENT)
     with DnsServer() as server:
         seen: set[Any] = set()
         ports: list[Any] = []
@@ -162,7 +163,9 @@ def test_a_silent_first_server_costs_one_lookup() -> None:
 
         async def main() -> list[Result]:
             probe = Probe(Nameservers((silent.address, good.address)), HASTY)
-            results = [await absent(probe, "nothing.example") for _ in range(4)]
+            results = [await absent(probe, "nothing.example")]
+            probe._patience = PATIENT  # the others are answered
+            results += [await absent(probe, "nothing.example") for _ in range(3)]
             probe.close()
             return results
 
@@ -220,7 +223,7 @@ def test_after_silence_the_servers_of_then_are_asked() -> None:
         async def main() -> list[Result]:
             probe = Probe(known, HASTY)
             first = await absent(probe, "a.example")
-            known._fixed = (new.address,)
+            known._fixed, probe._patience = (new.address,), PATIENT
             second = await absent(probe, "a.example")
             probe.close()
             return [first, second]
