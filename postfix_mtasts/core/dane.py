@@ -5,8 +5,8 @@ resolving/dane.py's work; Postfix itself checks certificates against TLSA.
 
 Rule 1: an answer that is not secure can be forged, so it never switches
         MTA-STS off.
-Rule 2: "there is none" and "it cannot be had" are different answers. Only an
-        answer that was had makes mail go on without DANE.
+Rule 2: "there is none" and "it cannot be read" are different answers. Only an
+        answer that was read makes mail go on without DANE.
 Rule 3: what Postfix would find unusable (its src/tls/tls_dane.c) is unusable
         here: "dane-only" with no usable record left would hold mail up.
 """
@@ -88,7 +88,7 @@ class Freshness(Enum):
 
 
 def unusable(tlsa: Tlsa) -> Seen | None:
-    """Why Postfix could not go by this record; None: it can.
+    """Tell why Postfix could not go by this record; None: it can.
 
     Source: RFC 7672 section 3.1 (3.1.3 for the PKIX usages), RFC 6698 section 2.1.
     """
@@ -110,7 +110,7 @@ def unusable(tlsa: Tlsa) -> Seen | None:
 
 
 def host_status(name: str, records: Sequence[Tlsa]) -> tuple[DaneStatus, Seen]:
-    """The state of a host with these secure TLSA records at *name*, one or more, and why."""
+    """Return the state of a host with these secure TLSA records at *name*, one or more, and why."""
     faults = [unusable(record) for record in records]
     if None in faults:
         record = records[faults.index(None)]
@@ -121,7 +121,7 @@ def host_status(name: str, records: Sequence[Tlsa]) -> tuple[DaneStatus, Seen]:
 
 
 def judge(facts: DaneFacts) -> tuple[DaneStatus, str]:
-    """The domain's status and why: one usable host is enough, and unknown ones count only without it."""
+    """Return the domain's status and why: one usable host is enough, and unknown ones count only without it."""
     if facts.mx is not DaneStatus.USABLE:
         return facts.mx, facts.detail
     for state in (DaneStatus.USABLE, DaneStatus.UNKNOWN):
@@ -133,14 +133,14 @@ def judge(facts: DaneFacts) -> tuple[DaneStatus, str]:
 
 
 def without_tlsa(facts: DaneFacts) -> tuple[str, ...]:
-    """The MX hosts that have no usable TLSA records where others have: Postfix will pass them over."""
+    """Return the MX hosts that have no usable TLSA records where others have: Postfix will pass them over."""
     if judge(facts)[0] is not DaneStatus.USABLE:
         return ()
     return tuple(host.name for host in facts.hosts if host.state is DaneStatus.UNUSABLE)
 
 
 def take(facts: DaneFacts, earlier: DaneReading | None, now: float) -> DaneReading:
-    """The reading to go by from *now* on, *earlier* being the one before.
+    """Return the reading to go by from *now* on, *earlier* being the one before.
 
     Where DNS does not answer, an earlier answer counts for a day from when
     it was given, and DNS is asked again as after any failure.
@@ -163,7 +163,7 @@ def freshness(reading: DaneReading, now: float) -> Freshness:
 
 
 def _elements(der: bytes) -> list[int] | None:
-    """The tags inside the one SEQUENCE that *der* is; None where it is anything else."""
+    """Return the tags inside the one SEQUENCE that *der* is; None where it is anything else."""
     if der[:1] != bytes([_SEQUENCE]):
         return None
     at, end = _contents(der, 0)
@@ -177,7 +177,7 @@ def _elements(der: bytes) -> list[int] | None:
 
 
 def _contents(der: bytes, at: int) -> tuple[int, int]:
-    """Where the contents of the element at *at* begin and end; the end lies beyond *der* where it is cut off."""
+    """Tell where the contents of the element at *at* begin and end; the end lies beyond *der* where it is cut off."""
     if at + 1 >= len(der):
         return at, len(der) + 1
     length, at = der[at + 1], at + 2

@@ -24,7 +24,7 @@ DAY = 86_400.0  # seconds
 LEAST_FORCE = 60.0  # seconds in force, however small max_age: one delivery asks once for each MX host
 LONGEST_RETRY = 3_600.0  # seconds between two tries, unless failure_ttl itself is longer
 UNUSED_LEAST = 30 * DAY  # seconds without a lookup that never count as disuse
-EXPIRING = 600.0  # seconds before its end in which any policy counts as ending soon
+EXPIRING = 600.0  # seconds before it expires in which any policy counts as expiring soon
 EXPIRED_KEPT = DAY  # seconds that an expired entry is still kept: the clock may be wrong
 
 
@@ -70,7 +70,7 @@ class Trouble:
 
 
 def ends_at(entry: Entry, timing: Timing) -> float:
-    """The UTC time from which the policy is no longer in force."""
+    """Return the UTC time from which the policy is no longer in force."""
     return entry.fetched_at + max(entry.policy.max_age, min(LEAST_FORCE, timing.recheck))
 
 
@@ -100,12 +100,12 @@ def newest(held: Entry | None, other: Entry, now: float) -> Entry:
 
 
 def expiring(entry: Entry, now: float, timing: Timing) -> bool:
-    """Whether the policy ends so soon that its refresh goes before others: in ten minutes, or a tenth of max_age."""
+    """Tell whether the policy expires so soon, in ten minutes or a tenth of max_age, that its refresh goes first."""
     return ends_at(entry, timing) - now <= max(EXPIRING, entry.policy.max_age / 10)
 
 
 def refetch_at(entry: Entry, timing: Timing) -> float:
-    """The UTC time of the refresher's next fetch; infinity for a policy that ends before it may be fetched again.
+    """Return the UTC time of the refresher's next fetch; infinity if the policy expires before it may be fetched again.
 
     Each refresh.interval and before half of max_age is over (section 10.2).
     The domain's name decides when in the second half of that time, so that
@@ -120,7 +120,7 @@ def refetch_at(entry: Entry, timing: Timing) -> float:
 
 
 def retry_delay(failures: int, left: float, timing: Timing) -> float:
-    """Seconds from a failed fetch to the next try.
+    """Return the seconds from a failed fetch to the next try.
 
     Args:
         failures: in a row, this one included.
@@ -134,7 +134,7 @@ def retry_delay(failures: int, left: float, timing: Timing) -> float:
 
 
 def unused(entry: Entry, now: float) -> bool:
-    """Whether no lookup asked for the policy for so long that it is refreshed no more.
+    """Tell whether no lookup asked for the policy for so long that it is refreshed no more.
 
     That is its max_age and 30 days at least, from the end of the day of the last lookup.
     """
@@ -148,13 +148,13 @@ def used(entry: Entry, now: float) -> Entry:
 
 
 def tenth_at(entry: Entry, timing: Timing, now: float) -> float:
-    """The UTC time from which a tenth of max_age is left; infinity once that is past."""
+    """Return the UTC time from which a tenth of max_age is left; infinity once that is past."""
     at = _tenth(entry, timing)
     return at if now < at else float("inf")
 
 
 def warning_due(trouble: Trouble, entry: Entry, now: float, timing: Timing) -> tuple[Warned, Trouble]:
-    """What is to be said now, the gravest only, and *trouble* as it is once that is said (section 3.3)."""
+    """Return what is to be said now, the gravest only, and *trouble* as it is once that is said (section 3.3)."""
     if entry.policy.mode is Mode.NONE:
         return Warned.NOTHING, trouble
     if not in_force(entry, now, timing):

@@ -143,7 +143,7 @@ class _Reading:
         return answer
 
     def mx(self, domain: Domain) -> tuple[DaneStatus, Seen, Sequence[str]]:
-        """What the MX set decides by itself, why, and the hosts to ask about where it decides nothing."""
+        """Return what the MX set decides by itself, why, and the hosts to ask about where it decides nothing."""
         answer = self.ask(self.dns.mx, domain)
         if not answer.secure:
             return DaneStatus.UNUSABLE, Seen(Fault.DANE_MX_INSECURE, domain), ()
@@ -171,7 +171,7 @@ class _Reading:
         return host
 
     def _bases(self, name: str) -> tuple[Sequence[str], Fault]:
-        """The TLSA base domains of a host in their order (2.2.2), or none and why."""
+        """Return the TLSA base domains of a host in their order (2.2.2), or none and why."""
         address = self._address(name)
         if not address.records:
             return (), Fault.DANE_NO_ADDRESS
@@ -187,7 +187,7 @@ class _Reading:
         return (name,), Fault.DANE_NO_TLSA
 
     def _address(self, name: str) -> DnsAnswer[str]:
-        """The A answer if it settles the host, by addresses or NXDOMAIN (RFC 8020), else the AAAA answer."""
+        """Return the A answer if it settles the host, by addresses or NXDOMAIN (RFC 8020), else the AAAA answer."""
         failure: DnsError | None = None
         try:
             answer = self.ask(self.dns.a, name)
@@ -201,7 +201,7 @@ class _Reading:
         return answer
 
     def _tlsa(self, host: str, base: str) -> HostFacts:
-        """What the TLSA records at *base* say of *host*."""
+        """Return what the TLSA records at *base* say of *host*."""
         name = f"_{self.port}._tcp.{base}"
         if len(name) > NAME_LIMIT:
             return HostFacts(host, DaneStatus.UNUSABLE, Seen(Fault.DANE_NAME_TOO_LONG, clip(name)))

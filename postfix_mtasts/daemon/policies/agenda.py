@@ -6,7 +6,7 @@ asks the keeper first.
 
 Rule 1: what is overdue goes by the time that its policy is still in force.
 Rule 2: a quarter of the places goes to what is overdue longest, so that those
-        whose policies end late get through, whatever comes again and again.
+        whose policies expire late get through, whatever comes again and again.
 Rule 3: domains whose last refresh was slow have half of the places at most:
         hosts that answer late, without failing, hold up themselves only.
 """
@@ -24,7 +24,7 @@ from ...core.names import Domain
 from .held import Note
 
 AT_ONCE = 48  # refreshes under way; more than a few only where hosts hang
-BY_END = 36  # of them that are begun because their policy ends soonest; the others are overdue longest
+BY_END = 36  # of them that are begun because their policy expires soonest; the others are overdue longest
 SLOW_AT_ONCE = 24  # of them for domains known to be slow
 SLOW = 5.0  # seconds that a refresh took
 SLOW_KNOWN = 10_000  # domains; the longest unseen are forgotten

@@ -66,5 +66,5 @@ def held_up(domain: Domain, reason: str) -> None:
 
 
 def policy_gone(domain: Domain) -> None:
-    """Log that nothing is held any more of a policy that ended a day ago."""
+    """Log that nothing is held any more of a policy that expired a day ago."""
     log.info("policy-gone %s", KV(domain=domain))

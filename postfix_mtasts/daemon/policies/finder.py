@@ -243,7 +243,7 @@ class Finder:
         return outcome
 
     def _deferred(self, outcome: Ending) -> bool:
-        """Whether a lateness that ended so was not the policy host's: DNS failed, and that defers, or we did."""
+        """Tell whether a lateness that ended so was not the policy host's: DNS failed, and that defers, or we did."""
         defers = self._settings.on_dns_failure == "defer"
         return isinstance(outcome, OwnFault) or (isinstance(outcome, DnsFailed) and defers)
 

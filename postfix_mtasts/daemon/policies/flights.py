@@ -92,7 +92,7 @@ class Flights(dict[Key, Flight[Key, Result]]):
     """
 
     def __init__(self, late: Callable[[Flight[Key, Result]], None]) -> None:
-        """*late* is called once for each flight that is not done in time, and calls be_late()."""
+        """Hold no flight yet. *late* is called once for each flight that is not done in time, and calls be_late()."""
         super().__init__()
         self._late = late
         self._looking = False

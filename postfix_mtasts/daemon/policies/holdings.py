@@ -40,7 +40,13 @@ class Holdings:
         plan: Callable[[Iterable[Note]], None],
         changed: Callable[[], None],
     ) -> None:
-        """*write* stores an entry again, *plan* takes notes for the refresher, *changed* empties the ready replies."""
+        """Hold nothing yet.
+
+        Args:
+            write: stores an entry again.
+            plan: takes notes of when something is due, for the refresher.
+            changed: empties the ready replies.
+        """
         self.policies: dict[Domain, Held] = {}
         self.negatives = Negatives(settings.cache.negative_limit)
         self.schedule = Schedule(write, clock)
@@ -60,26 +66,26 @@ class Holdings:
         return held if held is not None and self.schedule.left(held) > 0 else None
 
     def negative(self, domain: Domain) -> Verdict | None:
-        """What a domain without a policy is told, for as long as that lasts."""
+        """Return what a domain without a policy is told, for as long as that lasts."""
         negative, now = self.negatives.get(domain), self.schedule.monotonic()
         if negative is None or now >= negative.until:
             return None
         return Verdict(negative.verdict.kind, negative.verdict.reason, negative.until - now)
 
     def verdict_of(self, domain: Domain, why: Missing) -> Verdict:
-        """What those are told who waited for a flight that ended in *why*."""
+        """Return what those are told who waited for a flight that ended in *why*."""
         negative = self.negatives.get(domain)
         if negative is not None and negative.outcome is why:
             return negative.verdict
         return of_failure(why, self._lookup)
 
     def contents(self) -> Iterator[Entry]:
-        """All policies as the store has them, or is to have them."""
+        """Yield all policies as the store has them, or is to have them."""
         for held in list(self.policies.values()):
             yield held.clamped.entry if held.clamped is not None else held.entry
 
     def failed_before(self, domain: Domain) -> bool:
-        """Whether the fetch before failed, or a lookup was told TEMP because it was late, within a day."""
+        """Tell whether the fetch before failed, or a lookup was told TEMP because it was late, within a day."""
         now = self.schedule.monotonic()
         return self._failed.has(domain, now) or self._late.has(domain, now)
 
@@ -169,7 +175,7 @@ class Holdings:
         return known
 
     def drop(self, held: Held) -> None:
-        """Hold a policy no longer that ended a day ago."""
+        """Hold a policy no longer that expired a day ago."""
         del self.policies[held.entry.domain]
         announcing.policy_gone(held.entry.domain)
 

@@ -77,7 +77,7 @@ class Known:
         return self._holding(held) if held is not None else None
 
     def holdings(self) -> Iterator[Holding]:
-        """Every policy held."""
+        """Yield every policy held."""
         for domain in list(self._holdings.policies):
             if (held := self._holdings.policies.get(domain)) is not None:
                 yield self._holding(held)
@@ -87,30 +87,30 @@ class Known:
         return self._lack(negative) if negative is not None else None
 
     def all_lacks(self) -> Iterator[tuple[Domain, Lack]]:
-        """Every domain remembered to have no policy."""
+        """Yield every domain remembered to have no policy."""
         for domain, negative in self._holdings.negatives.items():
             yield domain, self._lack(negative)
 
     def dane(self, domain: Domain, port: int) -> DaneReading | None:
-        """The DANE status last read, however old."""
+        """Return the DANE status last read, however old."""
         return self._dane.reading(domain, port)
 
     def serving_dane(self, domain: Domain, port: int) -> DaneReading | None:
-        """The DANE status that a lookup goes by now; None: it would have to be read first."""
+        """Return the DANE status that a lookup goes by now; None: it would have to be read first."""
         reading = self._dane.reading(domain, port)
         if reading is None or freshness(reading, self._holdings.schedule.monotonic()) is Freshness.GONE:
             return None
         return reading
 
     def enforces(self, domain: Domain) -> bool:
-        """Whether an enforced policy is in force."""
+        """Tell whether an enforced policy is in force."""
         held = self._holdings.policies.get(domain)
         return (
             held is not None and held.entry.policy.mode is Mode.ENFORCE and self._holdings.schedule.expires_in(held) > 0
         )
 
     def contents(self) -> Iterator[Entry]:
-        """All policies as the store has them."""
+        """Yield all policies as the store has them."""
         return self._holdings.contents()
 
     def judged(self, entry: Entry) -> Entry | None:

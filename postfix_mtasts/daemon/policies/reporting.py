@@ -32,7 +32,7 @@ class Reporter:
         self._path, self._pause = settings.tlsrpt.socket, settings.lookup.failure_ttl
 
     def report(self, failed: Failed, held: Entry | None, domain: Domain) -> None:
-        """A fetch failed; *held* is the policy that stays in force, if there is one."""
+        """Report a failed fetch; *held* is the policy that stays in force, if there is one."""
         if self._path is None:
             return
         key, now = (domain, str(failed.result_type)), time.monotonic()

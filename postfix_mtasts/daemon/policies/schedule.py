@@ -33,7 +33,7 @@ class Schedule:
         """Tell for how many seconds the policy is still in force; a time of fetch later than now becomes now first.
 
         It does so in memory at once, and in the store once the clock is
-        believable: two seconds of a wrong clock at a start end no policy.
+        believable: two seconds of a wrong clock at a start expire no policy.
         """
         wall = self.wall()
         if held.clamped is not None:
@@ -60,7 +60,7 @@ class Schedule:
             self._write(held.entry)
 
     def expires_in(self, held: Held) -> float:
-        """Like left(), without side effects."""
+        """Return what left() does, without side effects."""
         return rules.ends_at(held.entry, self.timing) - self.wall()
 
     def note_use(self, held: Held) -> bool:
@@ -74,7 +74,7 @@ class Schedule:
         return True
 
     def failed(self, held: Held, failure: Failed) -> None:
-        """A fetch failed while the policy is in force: it stays, and the retry clock runs."""
+        """Take in that a fetch failed while the policy is in force: it stays, and the retry clock runs."""
         old = held.trouble or Trouble(0, "", "")
         held.trouble = replace(old, failures=old.failures + 1, result_type=failure.result_type, reason=failure.reason)
         held.tried = (*(tried for tried in held.tried if tried != failure.record_id), failure.record_id)[-TRIED:]
@@ -83,7 +83,7 @@ class Schedule:
         self.warn(held, left)
 
     def put_off(self, held: Held) -> None:
-        """Try again soon, and before the policy ends: we failed, which says nothing of the domain."""
+        """Try again soon, and before the policy expires: we failed, which says nothing of the domain."""
         held.not_before = self.monotonic() + max(OWN_FAULT_LEAST, min(OWN_FAULT_PAUSE, self.left(held) / 4))
 
     def avoid(self, held: Held) -> list[str]:
@@ -98,21 +98,21 @@ class Schedule:
             announcing.refresh_failing(held.entry.domain, held.trouble, warning, left)
 
     def wants_fetch(self, held: Held) -> bool:
-        """Whether the refresher is to fetch the policy now."""
+        """Tell whether the refresher is to fetch the policy now."""
         return self._fetch_in(held) <= 0
 
     def over(self, held: Held) -> bool:
-        """Whether the entry may go: seen expired for a day by a clock that nobody can set."""
+        """Tell whether the entry may go: seen expired for a day by a clock that nobody can set."""
         return held.expired_at is not None and self.monotonic() >= held.expired_at + rules.EXPIRED_KEPT
 
     def plan(self, held: Held) -> Note:
-        """The refresher's note of *held*, which stands in place of all earlier ones."""
+        """Return the refresher's note of *held*, which stands in place of all earlier ones."""
         held.due_at = self._next_due(held)
         ends = float("inf") if held.expired_at is not None else self.monotonic() + self.expires_in(held)
         return held.due_at, ends, held.entry.domain
 
     def _next_due(self, held: Held) -> float:
-        """When something is next to be done, by the monotonic clock."""
+        """Tell when something is next to be done, by the monotonic clock."""
         if held.expired_at is not None:
             return held.expired_at + rules.EXPIRED_KEPT
         wall = self.wall()
@@ -122,7 +122,7 @@ class Schedule:
         return self.monotonic() + max(wait, 0.0)
 
     def _fetch_in(self, held: Held) -> float:
-        """Seconds until the refresher's next fetch; infinity for a policy that nobody asks for any more."""
+        """Return the seconds until the refresher's next fetch; infinity for a policy that nobody asks for any more."""
         wall = self.wall()
         if held.expired_at is not None or rules.unused(held.entry, wall):
             return float("inf")
