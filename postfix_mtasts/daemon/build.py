@@ -67,7 +67,7 @@ class Parts:
 
 def open_store(directory: Path) -> StoreKeeper:
     """Open the policy store. Raises: StoreBusyError, StoreError."""
-    return StoreKeeper.open(directory)
+    return StoreKeeper.open(directory, SystemClock.monotonic)
 
 
 def offline(settings: Settings, store: StoreKeeper) -> Offline:
@@ -85,7 +85,7 @@ def offline(settings: Settings, store: StoreKeeper) -> Offline:
         report=lambda failed, held, domain: None,
     )
     store.contents = keeper.known.contents
-    operations = Operations(keeper, counts)
+    operations = Operations(keeper, counts, clock)
     operations.configure(settings.maps)
     return Offline(store, pool, keeper, operations)
 
@@ -100,8 +100,8 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
         silence.note(result, clock.monotonic())
 
     pool = Pool(settings, count_dns)
-    fast_path = FastPath(pool, settings.dns, count_dns)
-    reporter = Reporter(settings, fast_path, counts)
+    fast_path = FastPath(pool, settings.dns, count_dns, clock.monotonic)
+    reporter = Reporter(settings, fast_path, counts, clock.monotonic)
     agenda = Agenda(clock.monotonic)
     keeper = Keeper(
         settings,
@@ -114,10 +114,10 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
         report=reporter.report,
     )
     store.contents = keeper.known.contents
-    refresher = Refresher(loop, agenda, keeper.due)
+    refresher = Refresher(loop, agenda, keeper.due, clock.monotonic)
     answerer = Answerer(keeper, frames, counts, clock.monotonic)
     server = Server(frames, answerer.answer)
-    operations = Operations(keeper, counts)
+    operations = Operations(keeper, counts, clock)
     answerer.configure(settings.maps)
     operations.configure(settings.maps)
 
@@ -130,7 +130,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
     current.changed(lambda new: new, keeper.configure)
     current.changed(lambda new: new, reporter.configure)
 
-    control, health = ControlServer(directory, operations), Health(refresher, store, silence, pool)
+    control, health = ControlServer(directory, operations), Health(refresher, store, silence, pool, clock.monotonic)
     store.looked = control.look
     return Parts(
         clock,

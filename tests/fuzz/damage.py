@@ -117,7 +117,7 @@ def harm(file: Path, chance: random.Random) -> tuple[str, int, int]:
 async def live(directory: Path) -> dict[Domain, Entry]:
     """Run the store as a daemon does: load it, write to it, close it. What was held."""
     held: dict[Domain, Entry] = {}
-    keeper = StoreKeeper.open(directory)
+    keeper = StoreKeeper.open(directory, time.monotonic)
 
     def hold(entries: list[Entry]) -> None:
         for each in entries:

@@ -6,7 +6,7 @@ must not end a daemon that still answers. /healthz and `status` look at all five
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 from ...core.silence import Silence
 from ..policies.refresher import Refresher
@@ -17,12 +17,20 @@ PATIENCE = 10.0  # seconds without a sign of life
 
 
 class Health:
-    def __init__(self, refresher: Refresher, store: StoreKeeper, silence: Silence, pool: Pool) -> None:
+    def __init__(
+        self,
+        refresher: Refresher,
+        store: StoreKeeper,
+        silence: Silence,
+        pool: Pool,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._monotonic = monotonic
         self._refresher, self._store, self._silence, self._pool = refresher, store, silence, pool
 
     def refresher_fault(self) -> str:
         """Why the refresher is not well, in a sentence; else empty."""
-        still = time.monotonic() - self._refresher.moved_at
+        still = self._monotonic() - self._refresher.moved_at
         return f"the refresher has not moved for {still:.0f} s" if still > PATIENCE else ""
 
     def faults(self) -> list[str]:
@@ -31,7 +39,7 @@ class Health:
         if not self._store.healthy:
             found.append(f"the store cannot be used: {self._store.failure}")
         busy = self._store.busy_since
-        if busy is not None and (still := time.monotonic() - busy) > PATIENCE:
+        if busy is not None and (still := self._monotonic() - busy) > PATIENCE:
             found.append(f"the store has not moved for {still:.0f} s")
         if not self._silence.up:
             found.append(f"no DNS server has answered for {self._silence.seconds:.0f} s")

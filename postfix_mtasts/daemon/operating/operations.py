@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -29,6 +28,7 @@ from ...core.answering import of_policy
 from ...core.names import Domain, parse_domain
 from ...core.outcome import Absent, DnsFailed, Failed, Found, OwnFault, Unchanged
 from ...core.policy import Mode
+from ...core.ports import Clock
 from ...core.quoting import LIMIT
 from ...core.reply import answer_text, reply_text
 from ...core.verdict import Kind, Verdict
@@ -48,11 +48,12 @@ Answer = dict[str, Any]
 
 
 class Operations:
-    def __init__(self, keeper: Keeper, counts: Counts) -> None:
+    def __init__(self, keeper: Keeper, counts: Counts, clock: Clock) -> None:
+        self._clock = clock
         self._keeper, self._known, self._counts = keeper, keeper.known, counts
         self.maps: Mapping[str, MapSettings] = {}
         self.running: Callable[[], Running] | None = None  # only a daemon runs
-        self._began = time.monotonic()
+        self._began = self._clock.monotonic()
 
     def configure(self, maps: Mapping[str, MapSettings]) -> None:
         """Show the answers on *maps* from now on."""
@@ -148,7 +149,7 @@ class Operations:
         lookups = self._counts.all_lookups()
         yield {
             "version": __version__,
-            "uptime": time.monotonic() - self._began,
+            "uptime": self._clock.monotonic() - self._began,
             "policies": {mode: number for mode, number in policies.modes.items() if number},
             "negatives": self._known.lacks,
             "lookups": {f"{name} {answer}": number for (name, answer), number in lookups.items()},
@@ -159,7 +160,8 @@ class Operations:
     async def _status(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         if self.running is None:
             raise InputError("no daemon runs")
-        yield await overview(self._known, self._counts, time.monotonic() - self._began, self.running())
+        uptime = self._clock.monotonic() - self._began
+        yield await overview(self._known, self._counts, self._clock.wall(), uptime, self.running())
 
     async def _fetch(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         """Each domain fetched, AT_ONCE at a time; without "again" only those of which nothing is known."""

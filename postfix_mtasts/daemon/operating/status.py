@@ -8,7 +8,6 @@ How it looks is cli/status.py's.
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +59,7 @@ class _Failing:
         return int(self.mode != Mode.ENFORCE), self.left or 0.0, self.domain
 
 
-async def overview(known: Known, counts: Counts, uptime: float, running: Running) -> dict[str, Any]:
+async def overview(known: Known, counts: Counts, now: float, uptime: float, running: Running) -> dict[str, Any]:
     """All of it; yields to the loop on the way. Times are in seconds."""
     kinds: dict[str, list[_Failing]] = {}
     numbers: Counter[str] = Counter()
@@ -80,7 +79,7 @@ async def overview(known: Known, counts: Counts, uptime: float, running: Running
     return {
         "version": __version__,
         "pid": os.getpid(),
-        "started_at": time.time() - uptime,
+        "started_at": now - uptime,
         "uptime": uptime,
         "loaded": known.loaded,
         "faults": running.faults,

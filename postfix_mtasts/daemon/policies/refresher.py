@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -35,11 +34,13 @@ class Due(Protocol):
 class Refresher(threading.Thread):
     """What is due, at a steady pace."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, agenda: Agenda, due: Due) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, agenda: Agenda, due: Due, monotonic: Callable[[], float]
+    ) -> None:
         super().__init__(name="refresher", daemon=True)
-        self._loop, self._agenda, self._due = loop, agenda, due
+        self._loop, self._agenda, self._due, self._monotonic = loop, agenda, due, monotonic
         self._stopped = False
-        self.moved_at = time.monotonic()  # the last sign of life
+        self.moved_at = self._monotonic()  # the last sign of life
 
     def stop(self) -> None:
         self._stopped = True
@@ -47,7 +48,7 @@ class Refresher(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped:
-            self.moved_at = time.monotonic()
+            self.moved_at = self._monotonic()
             chosen = self._agenda.next(HEARTBEAT)
             if chosen is not None and self._ask(*chosen):
                 self._agenda.pause(1 / PER_SECOND)
@@ -58,12 +59,12 @@ class Refresher(threading.Thread):
         begun = [False]
 
         def on_loop() -> None:
-            turn = _Turn(self._agenda, domain, place)
+            turn = _Turn(self._agenda, domain, place, self._monotonic)
             try:
                 begun[0] = self._due(domain, turn.landed)
             except Exception:
                 log.exception("internal-error")
-                self._agenda.push([(time.monotonic() + AFTER_ERROR, float("inf"), domain)])
+                self._agenda.push([(self._monotonic() + AFTER_ERROR, float("inf"), domain)])
             finally:
                 if not begun[0]:
                     turn.free()
@@ -81,13 +82,13 @@ class Refresher(threading.Thread):
 class _Turn:
     """A domain's place among those under way, given back once."""
 
-    def __init__(self, agenda: Agenda, domain: Domain, place: Place) -> None:
-        self._agenda, self._domain, self._place = agenda, domain, place
-        self._began_at, self._freed = time.monotonic(), False
+    def __init__(self, agenda: Agenda, domain: Domain, place: Place, monotonic: Callable[[], float]) -> None:
+        self._agenda, self._domain, self._place, self._monotonic = agenda, domain, place, monotonic
+        self._began_at, self._freed = monotonic(), False
         agenda.take(place)
 
     def landed(self) -> None:
-        self._agenda.note_pace(self._domain, time.monotonic() - self._began_at)
+        self._agenda.note_pace(self._domain, self._monotonic() - self._began_at)
         self.free()
 
     def free(self) -> None:

@@ -6,8 +6,8 @@ that ask for reports. A collector that is away costs a count.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from ...adapters import collector
 from ...config.settings import Settings
@@ -22,8 +22,8 @@ REMEMBERED = 10_000  # domains and failures reported lately; beyond that the old
 
 
 class Reporter:
-    def __init__(self, settings: Settings, resolver: Resolver, counts: Counts) -> None:
-        self._resolver, self._counts = resolver, counts
+    def __init__(self, settings: Settings, resolver: Resolver, counts: Counts, monotonic: Callable[[], float]) -> None:
+        self._resolver, self._counts, self._monotonic = resolver, counts, monotonic
         self._reported: OrderedDict[tuple[Domain, str], float] = OrderedDict()
         self.configure(settings)
 
@@ -35,7 +35,7 @@ class Reporter:
         """Report a failed fetch; *held* is the policy that stays in force, if there is one."""
         if self._path is None:
             return
-        key, now = (domain, str(failed.result_type)), time.monotonic()
+        key, now = (domain, str(failed.result_type)), self._monotonic()
         if now < self._reported.get(key, float("-inf")) + self._pause:
             return
         self._reported[key] = now

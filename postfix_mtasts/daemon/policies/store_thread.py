@@ -22,7 +22,6 @@ import itertools
 import logging
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future as ThreadFuture
@@ -55,10 +54,11 @@ class StoreKeeper:
     Raises, then: StoreBusyError, StoreError. A future raises StoreError.
     """
 
-    def __init__(self, open_store: Callable[[], Store]) -> None:
+    def __init__(self, open_store: Callable[[], Store], monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self.contents: Callable[[], Iterable[Entry]] = tuple  # all that memory holds, for a store begun anew
         self.looked: Callable[[], None] = lambda: None  # called each second that the store is found in its place
-        self.moved_at = time.monotonic()  # the end of the last piece of work
+        self.moved_at = self._monotonic()  # the end of the last piece of work
         self.busy_since: float | None = None  # the beginning of the one under way
         self._failing: dict[str, str] = {}  # kind of work: why it fails
         self._damage, self._set_aside_at = "", float("-inf")
@@ -79,8 +79,8 @@ class StoreKeeper:
         self._salvaging = bool(damage)  # what the load gives is not all in the store
 
     @classmethod
-    def open(cls, directory: Path) -> StoreKeeper:
-        return cls(lambda: DiskStore(directory))
+    def open(cls, directory: Path, monotonic: Callable[[], float]) -> StoreKeeper:
+        return cls(lambda: DiskStore(directory), monotonic)
 
     @property
     def healthy(self) -> bool:
@@ -121,7 +121,7 @@ class StoreKeeper:
         What is put or deleted meanwhile is left out. A load that fails begins
         again after a while, so an entry may come twice.
         """
-        self._load = load = _Load(on_batch, self._changes.domains())
+        self._load = load = _Load(on_batch, self._changes.domains(), self._monotonic())
         self._look_due = True
         self._next()
         self._plan_look()
@@ -189,7 +189,7 @@ class StoreKeeper:
 
     def _start(self, kind: str, task: _Task, done: _Done) -> None:
         loop = asyncio.get_running_loop()
-        self.busy_since = time.monotonic()
+        self.busy_since = self._monotonic()
 
         def finished(result: Any, error: StoreError | None) -> None:
             loop.call_soon_threadsafe(self._finished, kind, done, result, error)
@@ -197,7 +197,7 @@ class StoreKeeper:
         self._tasks.put((task, finished))
 
     def _finished(self, kind: str, done: _Done, result: Any, error: StoreError | None) -> None:
-        self.moved_at, self.busy_since = time.monotonic(), None
+        self.moved_at, self.busy_since = self._monotonic(), None
         try:
             done(result, error)
             self._judge(kind, error)
@@ -208,7 +208,7 @@ class StoreKeeper:
         """Keep account of what fails; say so when that begins and when it ends."""
         if isinstance(error, StoreDamagedError) and kind != "renew":
             self._damage = str(error)
-            if time.monotonic() < self._set_aside_at + LAST_RETRY:
+            if self._monotonic() < self._set_aside_at + LAST_RETRY:
                 self._write_retry.wait()  # a disk that damages whatever is written must not be filled
         elif error is not None:
             if not self._failing:
@@ -272,14 +272,14 @@ class StoreKeeper:
     def _loaded(self, load: _Load) -> None:
         self._load, self._all_read, self._salvaging = None, True, False
         self._load_retry.over()
-        log.info("store-loaded %s", KV(policies=load.rows, seconds=time.monotonic() - load.began_at))
+        log.info("store-loaded %s", KV(policies=load.rows, seconds=self._monotonic() - load.began_at))
         if load.skipped:
             log.warning("store-rows-skipped %s", KV(rows=load.skipped, first=load.first_skipped))
         _settle(load.future, None, None)
 
     def _begun_anew(self, aside: str, error: StoreError | None) -> None:
         """Fill the new store from memory, and where not all is in memory from the old one."""
-        self._set_aside_at = time.monotonic()
+        self._set_aside_at = self._monotonic()
         if error is not None:
             self._write_retry.wait()
             return
@@ -318,10 +318,10 @@ class StoreKeeper:
 class _Load:
     """A load under way."""
 
-    def __init__(self, on_batch: Callable[[list[Entry]], None], left_out: set[Domain]) -> None:
+    def __init__(self, on_batch: Callable[[list[Entry]], None], left_out: set[Domain], began_at: float) -> None:
         self.on_batch, self.left_out = on_batch, left_out
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.began_at = time.monotonic()
+        self.began_at = began_at
         self.rows = self.skipped = 0
         self.first_skipped = ""
         self.entries: Iterator[Entry] | None = None  # the thread's, as is what is skipped, while a piece is under way

@@ -8,7 +8,6 @@ again. What the probe does not understand, the worker asks in full.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from ...adapters.dns.absence import Absence, Result
@@ -28,8 +27,14 @@ PROBE_SHARE = 5  # the probe may take this part of dns.timeout; then the worker 
 class FastPath:
     """A Resolver that needs the *pool* only where there is a record, or doubt."""
 
-    def __init__(self, pool: Pool, settings: DnsSettings, count_dns: Callable[[str, str, int], None]) -> None:
-        self._pool, self._count_dns = pool, count_dns
+    def __init__(
+        self,
+        pool: Pool,
+        settings: DnsSettings,
+        count_dns: Callable[[str, str, int], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._pool, self._count_dns, self._monotonic = pool, count_dns, monotonic
         self._probe: Probe | None = None
         self.configure(settings)
 
@@ -56,14 +61,14 @@ class FastPath:
             self._pool.discover(domain, avoid, refetch_as, done, urgency)
             return
 
-        begun = time.monotonic()
+        begun = self._monotonic()
 
         def probed(found: Result) -> None:
             if isinstance(found, Absence):
                 self._count_dns("TXT", "nodata" if found.exists else "nxdomain", 1)
                 done(absent(name, found.exists, found.ttl))
             elif found is None:
-                spent = time.monotonic() - begun
+                spent = self._monotonic() - begun
                 self._pool.discover(domain, avoid, refetch_as, done, urgency, spent=spent)
             else:
                 self._pool.discover(domain, avoid, refetch_as, done, urgency, record=found)

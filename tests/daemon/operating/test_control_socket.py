@@ -44,7 +44,7 @@ def world() -> World:
 async def test_import(world: World, title: str, row: Any, result: str, fetched_at: float) -> None:
     """Checked line by line; a clock or an old file cannot prolong or take back a policy."""
     world.hold(entry(fetched_at=NOW - 20))
-    assert await results(Operations(world.keeper, world.counts), row) == [result]
+    assert await results(Operations(world.keeper, world.counts, world.clock), row) == [result]
     assert world.held[D].entry.fetched_at == fetched_at
 
 
@@ -56,7 +56,7 @@ async def results(operations: Operations, *rows: Any) -> list[str]:
 async def test_an_imported_policy_serves_once_it_is_stored(world: World) -> None:
     """kill -9 loses none that Postfix was told of; a lookup meanwhile waits for the disk."""
     world.store.instant = False
-    importing = asyncio.create_task(results(Operations(world.keeper, world.counts), ROW))
+    importing = asyncio.create_task(results(Operations(world.keeper, world.counts, world.clock), ROW))
     await world.settle()
     lookup = world.ask()
     assert (lookup, world.held, importing.done()) == ([], {}, False)
@@ -70,7 +70,7 @@ async def test_an_imported_policy_serves_once_it_is_stored(world: World) -> None
 async def test_an_import_waits_for_a_fetch_under_way(world: World) -> None:
     """Else an old file could be written over the newer fetch."""
     lookup = world.ask()
-    importing = asyncio.create_task(results(Operations(world.keeper, world.counts), ROW, ROW))
+    importing = asyncio.create_task(results(Operations(world.keeper, world.counts, world.clock), ROW, ROW))
     await world.settle()
     world.resolver.answer(world.found())
     assert await importing == ["kept", "kept"]
@@ -82,7 +82,7 @@ async def test_an_import_waits_for_a_fetch_under_way(world: World) -> None:
 async def test_of_two_rows_the_newer_stays(world: World) -> None:
     """Whatever their order in the file."""
     rows = [ROW, ROW | {"fetched_at": NOW - 3}, ROW | {"fetched_at": NOW - 4}]
-    assert await results(Operations(world.keeper, world.counts), *rows) == ["taken", "taken", "kept"]
+    assert await results(Operations(world.keeper, world.counts, world.clock), *rows) == ["taken", "taken", "kept"]
     assert world.store.entries[D].fetched_at == NOW - 3
 
 
@@ -90,7 +90,7 @@ async def test_of_two_rows_the_newer_stays(world: World) -> None:
 async def test_what_is_forgotten_while_it_is_imported_stays_forgotten(world: World) -> None:
     """In memory as in the store."""
     world.store.instant = False
-    importing = asyncio.create_task(results(Operations(world.keeper, world.counts), ROW))
+    importing = asyncio.create_task(results(Operations(world.keeper, world.counts, world.clock), ROW))
     await world.settle()
     world.keeper.forget(D)
     for future in world.store.waiting:
@@ -102,7 +102,7 @@ async def test_what_is_forgotten_while_it_is_imported_stays_forgotten(world: Wor
 @in_loop
 async def test_an_imported_policy_has_its_record_read_soon(world: World) -> None:
     """As old as the fetch is the last reading of the record."""
-    await results(Operations(world.keeper, world.counts), ROW | {"fetched_at": NOW - 3_600})
+    await results(Operations(world.keeper, world.counts, world.clock), ROW | {"fetched_at": NOW - 3_600})
     world.ask()
     assert world.resolver.count == 1
 
@@ -111,7 +111,7 @@ RUNNING = Running("/var/lib/postfix-mtasts", ["inet:127.0.0.1:8462"], None, 3, 1
 
 
 async def overview(world: World) -> dict[str, Any]:
-    operations = Operations(world.keeper, world.counts)
+    operations = Operations(world.keeper, world.counts, world.clock)
     operations.running = lambda: RUNNING
     [shown] = [answer async for answer in operations.answers({"do": "status"})]
     return shown
@@ -206,7 +206,7 @@ async def test_status_forgets_failures_of_the_day_before(world: World) -> None:
 async def test_only_a_daemon_has_a_status(world: World) -> None:
     """A command that holds the store itself has none to show."""
     with pytest.raises(InputError, match="no daemon runs"):
-        _ = [answer async for answer in Operations(world.keeper, world.counts).answers({"do": "status"})]
+        _ = [answer async for answer in Operations(world.keeper, world.counts, world.clock).answers({"do": "status"})]
 
 
 BAD = [b"{}\n", b"[]\n", b"nonsense\n", b'{"do": "forget"}\n', b'{"do": "show", "domain": "-"}\n']
@@ -219,7 +219,7 @@ def test_a_bad_request_is_told_so_and_the_next_is_answered(line: bytes, tmp_path
     async def test() -> None:
         (tmp_path / "control").touch()
         world = World()
-        server = ControlServer(tmp_path, Operations(world.keeper, world.counts))
+        server = ControlServer(tmp_path, Operations(world.keeper, world.counts, world.clock))
         await server.start()
         assert (tmp_path / "control").stat().st_mode & 0o777 == 0o600
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "control"))
@@ -241,7 +241,7 @@ def serving(tmp_path: Path, then: Serve) -> None:
 
     async def test() -> None:
         world = World()
-        server = ControlServer(tmp_path, Operations(world.keeper, world.counts))
+        server = ControlServer(tmp_path, Operations(world.keeper, world.counts, world.clock))
         await server.start()
         try:
             async with asyncio.timeout(60):

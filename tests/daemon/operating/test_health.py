@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -33,6 +33,7 @@ class FakePool:
 
 
 WORKERS = cast(Pool, FakePool())
+NOW: Callable[[], float] = lambda: 1000.0  # noqa: E731
 LONG_AGO = PATIENCE + 5  # seconds
 
 CASES = [
@@ -45,12 +46,13 @@ CASES = [
 
 
 @pytest.mark.parametrize(("title", "still", "store", "faults"), CASES, ids=[case[0] for case in CASES])
-def test_faults(title: str, still: float, store: FakeStore, faults: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults(title: str, still: float, store: FakeStore, faults: list[str]) -> None:
     """Each part that does not move is named; the watchdog looks at the refresher alone."""
-    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     if store.busy_since is not None:
         store.busy_since = 1000.0 - store.busy_since
-    health = Health(cast(Refresher, FakeRefresher(1000.0 - still)), cast(StoreKeeper, store), Silence(), WORKERS)
+    health = Health(
+        cast(Refresher, FakeRefresher(1000.0 - still)), cast(StoreKeeper, store), Silence(), WORKERS, lambda: 1000.0
+    )
     assert health.faults() == faults
     assert bool(health.refresher_fault()) is (title == "the refresher stands still")
 
@@ -58,7 +60,9 @@ def test_faults(title: str, still: float, store: FakeStore, faults: list[str], m
 def test_resolvers_that_do_not_answer_are_a_fault_and_no_reason_to_end() -> None:
     """Policies that are held still serve; the watchdog looks elsewhere."""
     silence = Silence()
-    health = Health(cast(Refresher, FakeRefresher(time.monotonic())), cast(StoreKeeper, FakeStore()), silence, WORKERS)
+    health = Health(
+        cast(Refresher, FakeRefresher(1000.0)), cast(StoreKeeper, FakeStore()), silence, WORKERS, lambda: 1000.0
+    )
     for now in (0.0, 59.0):
         silence.note("timeout", now)
     assert health.faults() == []
@@ -72,5 +76,7 @@ def test_resolvers_that_do_not_answer_are_a_fault_and_no_reason_to_end() -> None
 def test_workers_that_cannot_start() -> None:
     """Domains that are not known yet are deferred meanwhile: somebody has to look."""
     pool = cast(Pool, FakePool("fetch.ca_file: no"))
-    health = Health(cast(Refresher, FakeRefresher(time.monotonic())), cast(StoreKeeper, FakeStore()), Silence(), pool)
+    health = Health(
+        cast(Refresher, FakeRefresher(1000.0)), cast(StoreKeeper, FakeStore()), Silence(), pool, lambda: 1000.0
+    )
     assert health.faults() == ["no worker process can be started: fetch.ca_file: no"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 import urllib.error
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ def live(tmp_path: Path, then: Callable[[Daemon, StuckStore, str], Awaitable[Non
             metrics=MetricsSettings(listen=address),
         )
         (tmp_path / "store").mkdir(mode=0o700)
-        daemon = Daemon(settings, None, StoreKeeper(open_store), tmp_path / "store", {})
+        daemon = Daemon(settings, None, StoreKeeper(open_store, time.monotonic), tmp_path / "store", {})
         try:
             await daemon.start()
             await then(daemon, stores[0], address)

@@ -54,7 +54,7 @@ def refresher(
     loop: asyncio.AbstractEventLoop, agenda: Agenda, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Refresher]:
     monkeypatch.setattr(module, "PER_SECOND", 1e6)
-    refresher = Refresher(loop, agenda, keeper.due)
+    refresher = Refresher(loop, agenda, keeper.due, time.monotonic)
     yield refresher
     refresher.stop()
     if refresher.ident is not None:
@@ -150,7 +150,7 @@ def test_a_closed_loop(keeper: Keeper) -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     agenda = Agenda(time.monotonic)
-    refresher = Refresher(loop, agenda, keeper.due)
+    refresher = Refresher(loop, agenda, keeper.due, time.monotonic)
     agenda.push([note("a")])
     refresher.start()
     refresher.stop()

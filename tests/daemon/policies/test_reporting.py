@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,9 +56,9 @@ def mailbox(tmp_path: Path) -> Iterator[Mailbox]:
 class World:
     """A reporter whose questions to DNS the test answers."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, clock: ManualClock) -> None:
         self.resolver, self.counts = FakeResolver(), Counts()
-        self.reporter = Reporter(self.settings(path), self.resolver, self.counts)
+        self.reporter = Reporter(self.settings(path), self.resolver, self.counts, clock.monotonic)
 
     @staticmethod
     def settings(path: Path | None) -> Settings:
@@ -78,15 +77,13 @@ class World:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    clock = ManualClock()
-    monkeypatch.setattr(time, "monotonic", clock.monotonic)
-    return clock
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
 def world(clock: ManualClock, mailbox: Mailbox) -> World:
-    return World(mailbox.path)
+    return World(mailbox.path, clock)
 
 
 @pytest.mark.parametrize(("result", "code"), [(FETCH, 301), (INVALID, 302), (WEBPKI, 303)])
@@ -164,7 +161,7 @@ def test_a_domain_without_reports_is_not_asked_more_often(world: World, answer: 
 
 def test_no_collector_no_question(clock: ManualClock) -> None:
     """Without tlsrpt.socket nothing at all happens."""
-    world = World(None)
+    world = World(None, clock)
     assert world.fail() is False
 
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 @contextlib.asynccontextmanager
 async def keeping(store: Any) -> AsyncIterator[StoreKeeper]:
-    keeper = StoreKeeper(lambda: store)
+    keeper = StoreKeeper(lambda: store, time.monotonic)
     try:
         yield keeper
     finally:
@@ -130,13 +131,13 @@ def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:
     """The future of a put is done at the commit; a delete likewise."""
 
     async def first() -> None:
-        keeper = StoreKeeper.open(tmp_path / "store")
+        keeper = StoreKeeper.open(tmp_path / "store", time.monotonic)
         await asyncio.gather(*(keeper.put(entry(f"d{number}.example")) for number in range(450)))
         await keeper.delete(Domain("d7.example"))
         assert await keeper.close(60)
 
     async def second() -> None:
-        keeper = StoreKeeper.open(tmp_path / "store")
+        keeper = StoreKeeper.open(tmp_path / "store", time.monotonic)
         batches: list[list[Entry]] = []
         await keeper.load(batches.append)
         assert [found for batch in batches for found in batch] == [
@@ -155,11 +156,11 @@ def test_an_opening_that_fails_is_told_before_the_loop_runs(tmp_path: Path) -> N
     """The daemon exits 69 on it."""
     store = DiskStore(tmp_path / "store")
     with pytest.raises(StoreBusyError, match="in use by process"):
-        StoreKeeper.open(tmp_path / "store")
+        StoreKeeper.open(tmp_path / "store", time.monotonic)
     store.close()
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="not a directory"):
-        StoreKeeper.open(tmp_path / "file")
+        StoreKeeper.open(tmp_path / "file", time.monotonic)
 
 
 def test_kinds_of_work_take_turns() -> None:
@@ -279,7 +280,7 @@ def test_rows_passed_over_are_told_of_once(tmp_path: Path, caplog: pytest.LogCap
     """How many, and the first of them."""
 
     async def test() -> None:
-        keeper = StoreKeeper.open(tmp_path / "store")
+        keeper = StoreKeeper.open(tmp_path / "store", time.monotonic)
         await keeper.put(entry())
         await keeper.put(entry("b.example"))
         await keeper.put(Entry(Domain("NO_DOMAIN"), entry().policy, "1", 0.0, 0.0))
@@ -497,7 +498,7 @@ def test_a_store_found_damaged_at_the_opening_is_logged(tmp_path: Path, caplog: 
     (tmp_path / "store" / "cache.db").write_bytes(b"no database " * 1000)
 
     async def test() -> None:
-        await StoreKeeper.open(tmp_path / "store").close(60)
+        await StoreKeeper.open(tmp_path / "store", time.monotonic).close(60)
 
     run(test())
     assert events(caplog) == ["WARNING store-damaged"]
@@ -515,7 +516,7 @@ def test_a_store_damaged_while_running_is_begun_anew_from_memory(
     async def test() -> None:
         with contextlib.closing(DiskStore(directory)) as store:
             store.put(held)
-        keeper = StoreKeeper.open(directory)
+        keeper = StoreKeeper.open(directory, time.monotonic)
         keeper.contents = lambda: held
         with (directory / "cache.db").open("r+b") as file:
             file.seek(4096)
@@ -546,7 +547,7 @@ def test_a_disk_that_damages_whatever_is_written_is_not_filled(no_retry: None) -
     async def test() -> None:
         store = MemoryStore()
         store.fault = MALFORMED
-        keeper = StoreKeeper(lambda: store)
+        keeper = StoreKeeper(lambda: store, time.monotonic)
         keeper.put(entry())
         await until(lambda: len([call for call in store.calls if call.startswith("put")]) == 2)
         await until(lambda: keeper.busy_since is None)
@@ -567,7 +568,7 @@ def test_closing_writes_what_is_queued() -> None:
 
     async def test() -> None:
         store = MemoryStore(*(entry(f"old{number}.example") for number in range(500)))
-        keeper = StoreKeeper(lambda: store)
+        keeper = StoreKeeper(lambda: store, time.monotonic)
         load = keeper.load(lambda batch: None)
         for number in range(1000):
             keeper.put(entry(f"d{number}.example"))
@@ -585,7 +586,7 @@ def test_closing_tries_a_failed_write_once_more(no_retry: None, caplog: pytest.L
     async def test() -> None:
         store = MemoryStore()
         store.fault = FULL
-        keeper = StoreKeeper(lambda: store)
+        keeper = StoreKeeper(lambda: store, time.monotonic)
         with pytest.raises(StoreError):
             await keeper.put(entry())
         calls = len(store.calls)
@@ -604,7 +605,7 @@ def test_a_stuck_disk_holds_no_closing_up(caplog: pytest.LogCaptureFixture) -> N
     store.gate.clear()
 
     async def test() -> None:
-        keeper = StoreKeeper(lambda: store)
+        keeper = StoreKeeper(lambda: store, time.monotonic)
         keeper.put(entry())
         assert not await keeper.close(0.0)
 
@@ -619,7 +620,7 @@ def test_a_closed_keeper_refuses() -> None:
     """Nothing is promised that nobody would write."""
 
     async def test() -> None:
-        keeper = StoreKeeper(MemoryStore)
+        keeper = StoreKeeper(MemoryStore, time.monotonic)
         await keeper.close(60)
         for future in (keeper.get(EXAMPLE), keeper.put(entry()), keeper.delete(EXAMPLE)):
             with pytest.raises(StoreError, match="being closed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ def answer_to(server: DnsServer, ask: Ask) -> tuple[object, Job | None]:
         pool = Pool(Settings(), lambda *_: None)
         pool._submit = lambda job, done: jobs.append(job)  # type: ignore[method-assign]
         settings = DnsSettings(servers=(server.address,), timeout=1.0)
-        fast_path = FastPath(pool, settings, lambda *count: counted.append(count))
+        fast_path = FastPath(pool, settings, lambda *count: counted.append(count), time.monotonic)
         ask(fast_path, answers.append)
         async with asyncio.timeout(PATIENCE):
             while not answers and not jobs:
