@@ -79,10 +79,10 @@ class Authority:
         return _pem(key, certificate) + (self._signer.chain if with_chain else b"")
 
 
-def self_signed(name: str) -> bytes:
+def self_signed(name: str, ends: datetime.timedelta = DAY) -> bytes:
     """A certificate for *name* that nobody vouches for, as PEM: key, certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(name, key, -DAY, DAY)
+    builder = _builder(name, key, -DAY, ends)
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     return _pem(key, _sign(builder, name, key))
 

@@ -119,7 +119,7 @@ class OwnerWorld:
         return address
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "postfix_mtasts", *words[:1], "--config", str(self.config), *words[1:]]
+        return [sys.executable, "-m", "postfix_mtasts", *words, "--config", str(self.config)]
 
     def run(self, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, **how)
