@@ -8,17 +8,20 @@ Rule 1: white space, a byte order mark and one final dot of an mx cannot be
 Rule 2: only plain host names get into Policy.mx, with "*." in front or
         not. What Postfix could take for an address, a matching strategy or
         a piece of its own syntax ends in Policy.unusable.
-Rule 3: parse_policy(policy.text.encode()) == policy, so a store keeps the
-        text alone.
+Rule 3: a Policy keeps its text alone, as bytes: what a policy costs in memory
+        for a year is what its domain sent, whatever that is. The patterns
+        are read again when an answer is made, which is then kept ready.
+Rule 4: parse_policy(policy.raw) == policy, so a store keeps the text alone.
 
 It reads every stored policy at a start: one pass, no regular expression for
-the common lines, and host names that many policies share are held once.
+the common lines. Short policies that many domains publish alike, those of
+their provider, are parsed and held once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -26,6 +29,9 @@ from functools import lru_cache
 from ..errors import PolicySyntaxError
 from ..faults import Fault, clip
 
+BLANKS = " \t"
+SHORT = 512  # bytes of a body that may be shared
+BODY_LIMIT = 65_536  # bytes that are fetched; section 3.3 suggests 64 KiB
 MAX_AGE_LIMIT = 31_557_600  # seconds, section 3.2; more is cut, since refusing it would leave the domain unprotected
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")  # sts-policy-ext-name
@@ -51,10 +57,29 @@ class Policy:
     """A valid policy: mx is empty only with mode none."""
 
     mode: Mode
-    mx: tuple[str, ...]  # usable patterns: lower case, "host.name" or "*.host.name", no repeats, in order
     max_age: int  # seconds, cut to 31557600
-    text: str  # the policy's lines, blanks trimmed, blank lines left out, joined by "\n"
-    unusable: tuple[str, ...] = ()  # mx values that never reach Postfix, as they stood
+    raw: bytes  # the policy's lines in UTF-8, blanks trimmed, blank lines left out, joined by "\n"
+
+    @property
+    def text(self) -> str:
+        return self.raw.decode()
+
+    @property
+    def mx(self) -> tuple[str, ...]:
+        """The usable patterns: lower case, "host.name" or "*.host.name", no repeats, in order."""
+        return tuple(dict.fromkeys(pattern for value in self._values() if (pattern := _read_mx(value)) is not None))
+
+    @property
+    def unusable(self) -> tuple[str, ...]:
+        """The mx values that never reach Postfix, as they stood."""
+        return tuple(value for value in self._values() if _read_mx(value) is None)
+
+    def _values(self) -> Iterator[str]:
+        """Each mx line's value."""
+        for line in self.text.split("\n"):
+            key, _, value = line.partition(":")
+            if key.rstrip(BLANKS) == "mx":
+                yield value.lstrip(BLANKS)
 
 
 def parse_policy(body: bytes) -> Policy:
@@ -65,27 +90,35 @@ def parse_policy(body: bytes) -> Policy:
 
     Raises: PolicySyntaxError, with the line, for what makes the policy invalid.
     """
+    return _parse_short(body) if len(body) <= SHORT else _parse(body)
+
+
+@lru_cache(maxsize=4096)  # 3 MiB at most: the bodies are anyone's
+def _parse_short(body: bytes) -> Policy:
+    return _parse(body)
+
+
+def _parse(body: bytes) -> Policy:
     lines: list[str] = []
     first: dict[str, tuple[int, str]] = {}  # version, mode, max_age: line number and value
-    mx: dict[str, None] = {}
+    usable = False
     unusable: list[str] = []
     for number, line in enumerate(_decode(body).replace("\r\n", "\n").split("\n"), 1):
-        line = line.strip(" \t")
+        line = line.strip(BLANKS)
         if not line:
             continue
         key, colon, value = line.partition(":")
         if not colon:
             raise _fault(Fault.POLICY_NO_COLON, line, number)
-        key, value = key.rstrip(" \t"), value.lstrip(" \t")
+        key, value = key.rstrip(BLANKS), value.lstrip(BLANKS)
         if line[-1] == "\r":  # before the LF that ends the line in Policy.text it would read as a CRLF
             raise _fault(Fault.POLICY_STRAY_CR, line, number)
         lines.append(line)
         if key == "mx":
-            pattern = _read_mx(value)
-            if pattern is None:
+            if _read_mx(value) is not None:
+                usable = True
+            elif not unusable:
                 unusable.append(value)
-            else:
-                mx[pattern] = None
         elif key == "version" or key == "mode" or key == "max_age":
             first.setdefault(key, (number, value))
         elif not _KEY.fullmatch(key):
@@ -93,9 +126,9 @@ def parse_policy(body: bytes) -> Policy:
     _check_version(first)
     mode = _read_mode(first)
     max_age = _read_max_age(first)
-    if not mx and mode is not Mode.NONE:
+    if not usable and mode is not Mode.NONE:
         raise _no_usable_mx(mode, unusable)
-    return Policy(mode, tuple(mx), max_age, "\n".join(lines), tuple(unusable))
+    return Policy(mode, max_age, "\n".join(lines).encode())
 
 
 def _decode(body: bytes) -> str:

@@ -15,6 +15,8 @@ Rule 4: what does not fit gives way in this order: policy strings from the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from . import socketmap
 from .names import Domain
 from .policy import Policy
@@ -66,14 +68,15 @@ def answer_text(verdict: Verdict, domain: Domain, tlsrpt: bool) -> str:
 def _secure(policy: Policy, domain: Domain, tlsrpt: bool) -> str:
     # "*.x" means any depth below x to Postfix as ".x", and nothing at all as "*.x"; servername sends the MX
     # host's name as SNI (RFC 8461 section 7.1)
-    text = f"secure match={':'.join(pattern.removeprefix('*') for pattern in policy.mx)} servername=hostname"
-    return text + _sts_attributes(policy, domain, MAX_TEXT - len(text)) if tlsrpt else text
+    mx = policy.mx
+    text = f"secure match={':'.join(pattern.removeprefix('*') for pattern in mx)} servername=hostname"
+    return text + _sts_attributes(policy, mx, domain, MAX_TEXT - len(text)) if tlsrpt else text
 
 
-def _sts_attributes(policy: Policy, domain: Domain, room: int) -> str:
+def _sts_attributes(policy: Policy, mx: Sequence[str], domain: Domain, room: int) -> str:
     """The STS attributes in *room* bytes, or "" where Postfix cannot have a usable set."""
     head = f" policy_type=sts policy_domain={domain}"
-    patterns = "".join(f" mx_host_pattern={pattern}" for pattern in policy.mx)
+    patterns = "".join(f" mx_host_pattern={pattern}" for pattern in mx)
     strings = _policy_strings(policy, room - len(head) - len(patterns))
     return head + strings + patterns if strings and patterns else ""
 

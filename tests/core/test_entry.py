@@ -41,7 +41,7 @@ def entry(
     domain: str = "example.com",
     mode: str = "enforce",
 ) -> Entry:
-    policy = Policy(Mode(mode), ("mx.example.com",), max_age, "")
+    policy = Policy(Mode(mode), max_age, b"mx: mx.example.com")
     return Entry(Domain(domain), policy, "a1", fetched, used)
 
 

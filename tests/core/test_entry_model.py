@@ -48,7 +48,7 @@ class EntryMachine(RuleBasedStateMachine):
         self.fetch("a1", max_age)
 
     def fetch(self, record_id: str, max_age: int) -> None:
-        policy = Policy(Mode.ENFORCE, ("mx.example.com",), max_age, "")
+        policy = Policy(Mode.ENFORCE, max_age, b"mx: mx.example.com")
         self.lasts = max(max_age, min(60.0, self.timing.recheck))
         self.entry = Entry(Domain("example.com"), policy, record_id, self.now, self.used_day)
         self.fetched = self.now  # the model: the fetch, as the clock set back since has it

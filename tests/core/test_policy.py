@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,9 +15,8 @@ from postfix_mtasts.errors import PolicySyntaxError
 PLAIN = b"version: STSv1\nmode: enforce\nmx: mail.example.com\nmx: *.example.net\nmax_age: 604800\n"
 PLAIN_POLICY = Policy(
     mode=Mode.ENFORCE,
-    mx=("mail.example.com", "*.example.net"),
     max_age=604800,
-    text="version: STSv1\nmode: enforce\nmx: mail.example.com\nmx: *.example.net\nmax_age: 604800",
+    raw=b"version: STSv1\nmode: enforce\nmx: mail.example.com\nmx: *.example.net\nmax_age: 604800",
 )
 
 
@@ -289,3 +289,36 @@ def test_any_bytes_are_a_policy_or_a_fault(body: bytes) -> None:
     assert len(set(policy.mx)) == len(policy.mx)
     assert policy.mx or policy.mode is Mode.NONE
     assert 0 <= policy.max_age <= 31_557_600
+
+
+def memory_of(*policies: Policy) -> int:
+    """Bytes that *policies* hold, what they share counted once."""
+    found, sizes = list[object](policies), dict[int, int]()
+    while found:
+        each = found.pop()
+        if id(each) not in sizes and not isinstance(each, Mode):
+            sizes[id(each)] = sys.getsizeof(each)
+            found += [getattr(each, name) for name in getattr(each, "__slots__", ())]
+    return sum(sizes.values())
+
+
+WIDE = [
+    ("many mx lines", b"".join(b"mx: m%d.example.net\n" % number for number in range(3_000))),
+    ("many mx lines that are no host names", b"mx: a.example\n" + b"mx: _%s\n" * 8_000),
+    ("characters that take four bytes each in a str", b"mx: a.example\n" + b"note: " + b"\xf0\x9f\x98\x80" * 16_000),
+    ("short lines", b"mx: a.example\n" + b"a:\n" * 20_000),
+]
+
+
+@pytest.mark.parametrize(("title", "lines"), WIDE, ids=[row[0] for row in WIDE])
+def test_a_policy_costs_no_more_than_twice_its_text(title: str, lines: bytes) -> None:
+    """It is held for up to a year, and there is no limit to their number."""
+    body = b"version: STSv1\nmode: enforce\nmax_age: 86400\n" + lines
+    assert memory_of(parse_policy(body)) <= 2 * len(body)
+
+
+def test_a_policy_that_many_domains_publish_is_held_once() -> None:
+    """Providers publish the same for all their customers; what is long may be anyone's, and is not kept for others."""
+    assert parse_policy(PLAIN) is parse_policy(bytes(bytearray(PLAIN)))
+    long = PLAIN + b"x: " + b"y" * 600
+    assert parse_policy(long) is not parse_policy(bytes(bytearray(long)))

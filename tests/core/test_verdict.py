@@ -7,7 +7,7 @@ import pytest
 from postfix_mtasts.core.policy import Mode, Policy
 from postfix_mtasts.core.verdict import Kind, Verdict
 
-POLICY = Policy(Mode.ENFORCE, ("mx.example.com",), 86_400, "")
+POLICY = Policy(Mode.ENFORCE, 86_400, b"mx: mx.example.com")
 
 
 @pytest.mark.parametrize("kind", list(Kind))

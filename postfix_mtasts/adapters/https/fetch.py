@@ -44,6 +44,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from ... import __version__
 from ...core.certificate import Shown
 from ...core.outcome import Note, Stage, no_note
+from ...core.policy import BODY_LIMIT
 from ...errors import FetchError
 from ...faults import Fault
 from .tls import connect, make_context, make_curious_context, open_tls, secure
@@ -51,7 +52,6 @@ from .transfer import Fetch, Transfer
 
 __all__ = ["BODY_LIMIT", "HttpsPolicyHosts", "Transfer"]
 
-BODY_LIMIT = 65_536  # bytes of a policy after decoding (RFC 8461 section 3.3 suggests 64 KiB)
 PEEK_TIMEOUT = 15.0  # seconds for another look at a certificate that was refused
 _PIECE = 16_384  # bytes read at a time
 _SHOWN = 100  # characters of remote text in a reason

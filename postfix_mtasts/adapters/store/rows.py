@@ -21,7 +21,7 @@ from zlib import crc32
 
 from ...core.entry import Entry
 from ...core.names import Domain, parse_domain
-from ...core.policy import Policy, parse_policy
+from ...core.policy import BODY_LIMIT, Policy, parse_policy
 from ...errors import InputError, StoreError
 
 VERSION = 1
@@ -142,9 +142,12 @@ def _domain(text: str) -> Domain:
 
 def _policy(text: str) -> Policy:
     try:
-        return parse_policy(text.encode())
+        body = text.encode()
     except UnicodeEncodeError:
         raise InputError('"policy" holds half a surrogate pair') from None
+    if len(body) > BODY_LIMIT:  # no fetch takes in as much, and Postfix could not be told of it
+        raise InputError(f'"policy" of {len(body)} bytes; {BODY_LIMIT} is the most')
+    return parse_policy(body)
 
 
 def _time(row: dict[str, object], key: str) -> float:

@@ -108,6 +108,7 @@ DAMAGED = [
     ("a policy that is a list", row(policy=[]), '"policy" of type list is not text'),
     ("a policy that breaks RFC 8461", row(policy="version: STSv1"), "mode is missing"),
     ("a policy with half a surrogate pair", row(policy="\ud800"), "surrogate"),
+    ("a policy of over 64 KiB", row(policy="x" * 65_537), '"policy" of 65537 bytes; 65536 is the most'),
     ("without fetch time", row(fetched=...), '"fetched" None is not'),
     ("a fetch time that is text", row(fetched="1"), "\"fetched\" '1' is not"),
     ("a fetch time that is true", row(fetched=True), '"fetched" True is not'),

@@ -25,12 +25,14 @@ from tests.support.fakes.keeping import DNS_FAILED, D, World, failed, in_loop
 
 ROW = {"domain": D, "record_id": "1", "fetched_at": NOW - 5, "used_at": 0, "policy": entry().policy.text}
 
+LONG = entry().policy.text + "\nx: " + "y" * 65_536  # a policy in all but its length
 IMPORTS: list[tuple[str, Any, str, float]] = [
     ("a newer fetch is taken", ROW | {"fetched_at": NOW - 5}, "taken", NOW - 5),
     ("a fetch of the future is one of now", ROW | {"fetched_at": NOW + 500}, "taken", NOW),
     ("an older fetch never replaces a newer one", ROW | {"fetched_at": NOW - 50}, "kept", NOW - 20),
     ("a row that is no object is refused", None, "refused", NOW - 20),
     ("a broken policy is refused", ROW | {"policy": "x"}, "refused", NOW - 20),
+    ("a policy that is too long to be fetched is refused", ROW | {"policy": LONG}, "refused", NOW - 20),
 ]
 
 

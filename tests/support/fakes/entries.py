@@ -14,7 +14,7 @@ DAY = 86_400
 
 def policy(mode: str = "enforce", mx: Sequence[str] = ("mx.example.com",), max_age: int = 7 * DAY) -> Policy:
     lines = ["version: STSv1", f"mode: {mode}", *(f"mx: {pattern}" for pattern in mx), f"max_age: {max_age}"]
-    return Policy(Mode(mode), tuple(mx), max_age, "\n".join(lines))
+    return Policy(Mode(mode), max_age, "\n".join(lines).encode())
 
 
 def entry(
