@@ -1,4 +1,4 @@
-"""What a running daemon holds of a domain that was resolved afresh, and where that differs.
+"""Put what a running daemon holds beside what was found afresh, and find where the two differ.
 
 A daemon that is away, busy or somebody else's costs `query` PATIENCE at most,
 and never its answer. How it looks is explain.py's.
@@ -34,14 +34,14 @@ class Holding:
 
 
 class Neighbour:
-    """The daemon of a configuration, if it runs; once it has not answered, it is asked no more."""
+    """Asks the daemon of a configuration; after it has failed to answer once, never again."""
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._problem = ""
 
     def holding(self, inquiry: Inquiry) -> Holding | None:
-        """What it holds of the inquiry's domain; None: no daemon runs, or there is no domain."""
+        """Return what the daemon holds of the inquiry's domain; None if no daemon runs, or if it is not a domain."""
         if isinstance(inquiry.hop, NoDomain):
             return None
         request = {"do": "show", "domain": inquiry.hop.domain, "port": port_number(inquiry.hop.port)}
@@ -52,14 +52,14 @@ class Neighbour:
         except StoreError as error:
             self._problem = str(error)
         if answers and "replies" not in answers[0]:
-            self._problem = "it is of another version than this command: restart it"
+            self._problem = "the daemon runs another version; restart it"
         if self._problem:
             return Holding(None, None, (), self._problem)
         return None if answers is None else compared(inquiry, answers[0] if answers else None)
 
 
 def compared(inquiry: Inquiry, shown: Answer | None) -> Holding:
-    """*shown* beside what was found afresh."""
+    """Compare what the daemon told with what was found afresh."""
     if shown is None:
         return Holding(None, None, ())
     reply: str | None = shown["replies"].get(inquiry.map_name)

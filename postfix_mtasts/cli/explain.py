@@ -1,4 +1,4 @@
-"""An inquiry as an administrator of the sending server reads it: seen, meaning, advice.
+"""Show a traced lookup to the administrator of the sending server: what was seen, what it means, what to do.
 
 Lines of WIDTH columns at most, in ASCII. Remote text goes through `text.shown`, so
 that it can neither send a terminal code nor take more than LIMIT characters.
@@ -28,7 +28,7 @@ _HEAD = 24  # columns of "address  12345 ms  ok   "
 _GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 _KEPT = (
-    "The policy that the daemon holds stays in force until it ends, whatever DNS and the policy host say "
+    "The policy that the daemon holds stays in force until it expires, whatever DNS and the policy host say "
     "(RFC 8461 section 3.3)."
 )
 _CHANGED = (
@@ -39,7 +39,7 @@ _READ_EARLIER = "The policy is the same: the daemon goes by what it read earlier
 
 
 def name_of(inquiry: Inquiry) -> str:
-    """The key as a line's first field: the domain in A-labels, or what was given instead of one."""
+    """Return the first field of a line: the domain in A-labels, or what was given instead of one."""
     hop = inquiry.hop
     if isinstance(hop, NoDomain):
         return quote(inquiry.key)
@@ -47,18 +47,18 @@ def name_of(inquiry: Inquiry) -> str:
 
 
 def answer_line(inquiry: Inquiry) -> str:
-    """What `query` prints: the whole answer, and the reason where the answer holds none."""
+    """Return what `query` prints: the answer, and the reason if the answer itself holds none."""
     line = f"{name_of(inquiry)}: {escape(inquiry.answer)}"
     return f"{line} ({shown(inquiry.verdict.reason)})" if inquiry.verdict.kind is Kind.NOTFOUND else line
 
 
 def holding_line(holding: Holding) -> str:
-    """What `query` prints below the answer: what a running daemon holds and answers."""
+    """Return what `query` prints below the answer: what a running daemon holds and answers."""
     return f"  daemon: {'; '.join(_held(holding))}"
 
 
 def _held(holding: Holding) -> Iterator[str]:
-    """What it answers, what that differs in, what it holds."""
+    """Yield what the daemon answers, in what that differs, and what it holds."""
     if holding.problem:
         yield f"cannot be asked: {shown(holding.problem)}"
         return
@@ -83,7 +83,7 @@ def _held(holding: Holding) -> Iterator[str]:
 
 
 def lines(inquiry: Inquiry, settings: LookupSettings, colour: bool, holding: Holding | None = None) -> Iterator[str]:
-    """What `query --explain` prints."""
+    """Yield the lines that `query --explain` prints."""
     title = f"{name_of(inquiry)}, map {inquiry.map_name}"
     for part in textwrap.wrap(title, WIDTH):
         yield f"{_BOLD}{part}{_PLAIN}" if colour else part
@@ -95,7 +95,7 @@ def lines(inquiry: Inquiry, settings: LookupSettings, colour: bool, holding: Hol
 
 
 def _holding(holding: Holding, inquiry: Inquiry, colour: bool) -> Iterator[str]:
-    """In the look of a step."""
+    """Yield what the daemon holds, laid out like a step."""
     mark, paint = ("--", "") if holding.shown is None else ("no", _RED) if holding.differs else ("ok", _GREEN)
     if colour and paint:
         mark = f"{paint}{mark}{_PLAIN}"
@@ -144,7 +144,7 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def _meaning(step: Step, inquiry: Inquiry, settings: LookupSettings) -> Iterator[str]:
-    """What a step means, each a paragraph."""
+    """Yield what a step means, one paragraph each."""
     outcome = inquiry.outcome
     if step.stage is Stage.ANSWER:
         yield from _answer_meaning(inquiry, settings)
@@ -205,7 +205,7 @@ def _answer_meaning(inquiry: Inquiry, settings: LookupSettings) -> Iterator[str]
 
 
 def _advice(step: Step, inquiry: Inquiry) -> str:
-    """What to do about a failure; nothing where nothing has failed."""
+    """Return what to do about a failure; empty if nothing failed."""
     if step.ok or step.stage is Stage.ANSWER or isinstance(inquiry.hop, NoDomain):
         return ""
     if step.stage is Stage.DANE and not (step is inquiry.steps[-2] and inquiry.verdict.kind is Kind.TEMP):

@@ -21,7 +21,7 @@ OK, USAGE, UNAVAILABLE, OUTPUT_LOST, TRY_AGAIN, BAD_CONFIG = 0, 64, 69, 74, 75, 
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with the exit code that sysexits.h gives to a wrong command line."""
+    """Exits with 64 for a wrong command line, as sysexits.h wants; argparse exits with 2."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The command line, whole or of some *commands* only: what the others import takes longer than they do."""
+    """Build the parser, of all commands or of some: importing the others takes longer than running one."""
     parent = argparse.ArgumentParser(add_help=False)
     parent.add_argument("--config", metavar="FILE", help="the configuration (default: /etc/postfix-mtasts/config.yml)")
     parser = _Parser(

@@ -1,4 +1,4 @@
-"""Tables on standard output: by rich on a terminal that has it, else plain text in columns.
+"""Print tables: by rich on a terminal if rich is installed, else as plain text in columns.
 
 Every cell is harmless text already (core.quoting): rich gets it as Text, which
 it reads no markup in.
@@ -19,7 +19,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under a header, or without one; the last column takes what room there is."""
+    """Rows under a header, or without one; the last column takes the room that is left."""
 
     header: Sequence[str]  # empty: none
     rows: Sequence[Sequence[Cell]]
@@ -27,7 +27,7 @@ class Table:
 
 
 def show(tables: Sequence[Table]) -> None:
-    """Print *tables*, an empty line before each but the first."""
+    """Print *tables* with an empty line between them."""
     if sys.stdout.isatty():
         try:
             from rich.console import Console  # optional, and a tenth of a second

@@ -1,4 +1,4 @@
-"""Times and remote text as the commands print them."""
+"""Print times and remote text in one way."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..core.quoting import LIMIT, escape
 
 
 def when(seconds: float) -> str:
-    """A time of day, from UTC seconds since 1970."""
+    """Return a date and time from UTC seconds since 1970."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def span(seconds: float) -> str:
-    """About how long, in its largest unit."""
+    """Return about how long, in the largest unit that fits: 1.5d."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if abs(seconds) >= size:
             return f"{seconds / size:.1f}{unit}"
@@ -21,5 +21,5 @@ def span(seconds: float) -> str:
 
 
 def shown(text: str) -> str:
-    """Remote text at a line's end: visible ASCII and blanks, bounded."""
+    """Return remote text for the end of a line: visible ASCII and blanks, LIMIT characters at most."""
     return escape(text if len(text) <= LIMIT else text[:LIMIT] + "...")

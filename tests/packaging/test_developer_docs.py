@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = ["ARCHITECTURE.rst", "CONTRIBUTING.rst", "HACKING.rst", "README.rst", "SECURITY.rst"]
 PLACES = (ROOT, ROOT / "postfix_mtasts", ROOT / "docs/monitoring")
+THROUGH_COMMANDS = {"__init__", "libraries", "reporting", "windows", "serve"}  # test_report.py, tests/publishing
 MADE = {".run/", "cli/commands/NAME.py", "adapters/store/NAME.py"}  # at run time, or by who reads this
 
 
@@ -46,3 +47,11 @@ def test_each_folder_of_the_package_has_a_map() -> None:
         }
         missing = {name for name in members - {"__init__"} if not re.search(rf"\b{name}\b", text)}
         assert not missing, f"{init.relative_to(ROOT)}: {sorted(missing)}"
+
+
+def test_each_module_of_the_command_line_has_a_test_file() -> None:
+    """Of its own, at the same place."""
+    package = ROOT / "postfix_mtasts/cli"
+    modules = [path.relative_to(package) for path in package.rglob("*.py") if path.stem not in THROUGH_COMMANDS]
+    tests = [ROOT / "tests/cli" / path.parent / f"test_{path.name}" for path in modules]
+    assert [str(path.relative_to(ROOT)) for path in tests if not path.exists()] == []

@@ -1,4 +1,4 @@
-"""`postfix-mtasts cache`: look at the stored policies, and steer them.
+"""`postfix-mtasts cache`: look at the stored policies, and change them.
 
 Options, output and exit codes. cli/asking.py finds who answers, and
 daemon/operating/operations.py does the work. All remote text goes through core.quoting.
@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         help="look at the stored policies, fetch them again, forget, save and restore them",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
-            "Look at the stored policies and steer them: through the daemon if one runs, and in effect\n"
+            "Look at the stored policies and change them: through the daemon if one runs, with effect\n"
             "at once; else in the store itself."
         ),
         epilog="examples:\n  postfix-mtasts cache list --failing\n  postfix-mtasts cache show gmail.com",
@@ -67,21 +67,21 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
     command.add_argument(
         "--expiring", metavar="DURATION", type=_duration, help="only those that expire within this time"
     )
-    command.add_argument("--failing", action="store_true", help="only those whose last fetch failed")
+    command.add_argument("--failing", action="store_true", help="only those that could not be fetched when last tried")
     command.add_argument("--json", action="store_true", help="print one JSON object a line")
-    command = add("show", _show, "show all that is known of a domain", "show gmail.com")
+    command = add("show", _show, "show all that is known about a domain", "show gmail.com")
     command.add_argument("domain", metavar="DOMAIN", type=_domain)
-    add("stats", _stats, "show how much there is", "stats")
+    add("stats", _stats, "show how many policies, lookups and fetches there are", "stats")
     for name, run, help in (
-        ("refresh", _refresh, "fetch policies again, and wait for what comes of it"),
-        ("forget", _forget, "forget all that is known of domains"),
+        ("refresh", _refresh, "fetch policies again now, and wait for the results"),
+        ("forget", _forget, "forget all that is known about domains"),
     ):
         add(name, run, help, f"{name} gmail.com").add_argument("domains", metavar="DOMAIN", nargs="+", type=_domain)
-    command = add("warm", _warm, "fetch the policies of domains not known yet", "warm domains.txt")
+    command = add("warm", _warm, "fetch the policies of domains that are not known yet", "warm domains.txt")
     command.add_argument("file", metavar="FILE", help="one domain a line; - means standard input")
     command.add_argument("--failed", metavar="FILE", help="write the domains that failed to this file, one a line")
     add("export", _export, "print the policies held, as JSON lines", "export > policies.json")
-    command = add("import", _import, "take in what export printed", "import policies.json")
+    command = add("import", _import, "add the policies that export printed", "import policies.json")
     command.add_argument("file", metavar="FILE", nargs="?", default="-", help="JSON lines; default: standard input")
 
 
@@ -100,7 +100,7 @@ def _domain(text: str) -> Domain:
 
 
 def _run(args: argparse.Namespace, run: Run) -> int:
-    """Raises: ConfigError, StoreError, StoreBusyError."""
+    """Open the files, find who answers, and run a subcommand. Raises: ConfigError, StoreError, StoreBusyError."""
     loaded = read(args.config)
     try:  # the files first: `connected` may become another user
         with (
@@ -277,7 +277,7 @@ def _import(args: argparse.Namespace, ask: Ask) -> int:
 
 
 def _batches(lines: IO[bytes]) -> Iterator[dict[int, object]]:
-    """Rows by their line's number, as many as one request takes; what is no JSON becomes null, and is refused."""
+    """Yield rows by line number, as many as fit a request; a line that is not JSON becomes null, which is refused."""
     from ...adapters.store.rows import ROW_LIMIT  # the other commands need nothing of the store's
 
     batch: dict[int, object] = {}

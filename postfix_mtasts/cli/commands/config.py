@@ -1,4 +1,4 @@
-"""`config check` and `config show`: is the configuration right, and what is in force."""
+"""`config check` tells whether a configuration is right; `config show` prints the one in force."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _postfix_warnings(loaded: Loaded) -> list[Misfit]:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    """Exit code 0. Raises: ConfigError with the faults (exit code 78)."""
+    """Print the settings in force, and return 0. Raises: ConfigError with the faults (exit code 78)."""
     loaded = read(args.config)
     if args.json:
         shape = {"file": loaded.file, "settings": plain(loaded.settings), "origins": dict(loaded.origins)}
@@ -120,7 +120,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """The settings as the file would hold them: durations as 15s, the mode as "0660"."""
+    """Return the settings as a file would hold them: durations as 15s, the mode as "0660"."""
     shape: dict[str, Any] = {}
     for field in fields(settings):
         value, kind = getattr(settings, field.name), field.metadata.get("kind")
@@ -138,7 +138,7 @@ def plain(settings: Any) -> dict[str, Any]:
 
 
 def yaml_lines(loaded: Loaded) -> Iterator[str]:
-    """A file that loads to the same settings, with the origin of each as a comment."""
+    """Yield the lines of a file with the same settings, the origin of each in a comment."""
     yield f"# {_file(loaded)}"
     yield from _section(plain(loaded.settings), loaded.origins, "")
 
@@ -161,7 +161,7 @@ def _section(shape: Mapping[str, Any], origins: Mapping[str, str], prefix: str) 
 
 
 def _flow(options: Mapping[str, bool]) -> str:
-    """Map options that are not the default."""
+    """Return the options of a map that are not the default."""
     return "{" + ", ".join(f"{name}: true" for name, given in options.items() if given) + "}"
 
 

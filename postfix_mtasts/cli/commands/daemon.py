@@ -1,4 +1,4 @@
-"""`postfix-mtasts daemon`: answers Postfix, in the foreground."""
+"""`postfix-mtasts daemon`: answer Postfix, in the foreground."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`postfix-mtasts query`: what would Postfix get for a domain, and why.
+"""`postfix-mtasts query`: print what Postfix would get for a domain, and why.
 
 The command: its options, output and exit codes. Resolving is resolving/tracing.py's,
 the look of --explain explain.py's. The shape of --json is in the manual and
@@ -76,7 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
 
 
 def run(args: argparse.Namespace) -> int:
-    """The highest exit code of all domains. Raises: ConfigError (exit code 78)."""
+    """Ask for each domain, print, and return the highest exit code. Raises: ConfigError (exit code 78)."""
     loaded = read(args.config)
     settings, neighbour = loaded.settings, Neighbour(loaded)
     map_name: str = next(iter(settings.maps)) if args.map is None else args.map
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def make_sources(settings: Settings) -> Sources:
-    """The outside world by *settings*, as the daemon's worker makes it. Raises: ConfigError."""
+    """Make what the daemon's worker makes of *settings*: DNS, HTTPS and the clock. Raises: ConfigError."""
     return Sources(
         dns=DnsClient(settings.dns.servers, settings.dns.timeout, trust_ad=settings.dns.trust_ad),
         hosts=HttpsPolicyHosts(settings.fetch.timeout, settings.fetch.ca_file),
@@ -121,7 +121,7 @@ def _ask(key: str, map_name: str, settings: Settings, sources: Sources) -> Inqui
 
 
 def _progress(key: str) -> tuple[Callable[[Stage], None], Callable[[], None]]:
-    """What says on a terminal's standard error what is being waited for, and what takes it away."""
+    """Return two functions: show on a terminal what is being waited for, and take that away."""
     if not sys.stderr.isatty():
         return lambda stage: None, lambda: None
 

@@ -1,4 +1,4 @@
-"""`postfix-mtasts status`: a running daemon on one screen.
+"""`postfix-mtasts status`: show a running daemon on one screen.
 
 What is on it; how it is drawn is tables.py's, what it rests on
 operating/status.py's. The shape of --json is in the manual and does not
@@ -69,7 +69,7 @@ def _tables(status: Answer) -> Iterator[Table]:
 
 
 def _facts(facts: Iterator[tuple[str, str, str]]) -> Table:
-    """Names and what is to be said of them."""
+    """Make a table of names and their values."""
     return Table((), [(Cell(name), Cell(text, style)) for name, text, style in facts])
 
 
@@ -124,7 +124,7 @@ def _work(status: Answer) -> Iterator[tuple[str, str, str]]:
 
 
 def _cold(cold: Answer) -> str:
-    """How long lookups took that had to wait for the network."""
+    """Say how long those lookups took that waited for the network."""
     number = cold["number"]
     if not number:
         return "none yet"
@@ -133,7 +133,7 @@ def _cold(cold: Answer) -> str:
 
 
 def _within(cold: Answer, share: float) -> str:
-    """The bound that a *share* of the cold lookups stayed in."""
+    """Say which bound a *share* of the cold lookups stayed in."""
     bounds = [bound for bound in cold["within"] if bound != "+Inf"]
     for bound in bounds:
         if cold["within"][bound] >= share * cold["number"]:
@@ -146,7 +146,7 @@ def _precise(seconds: float) -> str:
 
 
 def _failures(status: Answer) -> Iterator[list[Cell]]:
-    """A row for each kind, and below it those of its domains that need most."""
+    """Yield a row for each kind of failure, and below it the domains that need help most."""
     for failure in status["failures"]:
         yield [Cell(quote(failure["kind"]), "bold"), Cell(str(failure["domains"])), *[Cell("")] * 4]
         for each in failure["worst"]:

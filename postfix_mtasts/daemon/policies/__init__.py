@@ -14,4 +14,5 @@ store_thread  the thread that writes and reads the store
 store_changes, store_retry  what it has to write, and when it tries again
 announcing    what the log says of domains and their policies
 reporting     failed fetches, told to a TLSRPT collector
+resolver_check  warns of a resolver that DANE cannot rest on
 """

@@ -5,4 +5,6 @@ fast_path  the lookups that need none of them
 worker     the process itself
 threads    its threads
 wire       what both say to each other
+slots      which fetch may begin, and which one gives way
+turns      begins fetches when it is their turn
 """

@@ -350,24 +350,6 @@ def test_a_store_in_use_by_somebody_who_does_not_answer(directory: Path, capsys:
     assert str(directory) in said.err
 
 
-@pytest.mark.parametrize("control", [False, True], ids=["no daemon", "a daemon"])
-def test_root_first_becomes_the_owner_of_the_directory(
-    control: bool, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What root wrote the daemon could not read; groups go first, while that is still allowed."""
-    done: list[tuple[str, Any]] = []
-    owner = SimpleNamespace(st_uid=4711, st_gid=4712)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(Path, "stat", lambda path, **options: owner if path == directory else os.stat(path))
-    for name in ("setgroups", "setgid", "setuid"):
-        monkeypatch.setattr(os, name, lambda value, name=name: done.append((name, value)))
-    opened = "postfix_mtasts.cli.client.connect"
-    monkeypatch.setattr(opened, lambda *_: done.append(("connect", None)) or _Refused.refuse())
-    with pytest.raises(_Refused):
-        cache(directory, "list")
-    assert done == [("setgroups", []), ("setgid", 4712), ("setuid", 4711), ("connect", None)]
-
-
 def _hostile(request: dict[str, Any]) -> list[dict[str, Any]]:
     """What a store could hold that somebody else has written to."""
     domains = request.get("domains", [EVIL])
@@ -416,9 +398,3 @@ def test_a_refusal_comes_out_quoted(directory: Path, capsys: pytest.CaptureFixtu
     with FakeControl(directory, lambda request: [{"error": EVIL}]):
         assert cache(directory, "stats") == 64
     assert re.fullmatch(r"[ -~]+\n", capsys.readouterr().err)
-
-
-class _Refused(Exception):
-    @staticmethod
-    def refuse() -> Any:
-        raise _Refused

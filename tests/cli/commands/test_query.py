@@ -534,7 +534,7 @@ HOLDINGS: list[tuple[str, World, list[dict[str, Any]], str, list[str], str]] = [
         [held()],
         f"DIFFERS in answer, policy; answers OK {SECURE}; holds id 20260101, fetched 2.0h ago, expires in 6.9d",
         ["answer", "policy"],
-        "stays in force until it ends",
+        "stays in force until it expires",
     ),
     (
         "a policy that has expired",

@@ -1,0 +1,69 @@
+"""cli/asking.py: a running daemon answers if there is one, else this process does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from postfix_mtasts.cli import asking
+from postfix_mtasts.config.file import Loaded, load
+from postfix_mtasts.errors import StoreError
+from tests.support.fakes.control import FakeControl
+
+
+def loaded(directory: Path) -> Loaded:
+    return load("c.yml", f"cache: {{directory: {directory}}}")
+
+
+def test_a_running_daemon_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what takes its place is not even imported."""
+    monkeypatch.delitem(sys.modules, "postfix_mtasts.cli.offline", raising=False)
+    with FakeControl(tmp_path, lambda request: [{"asked": request}]), asking.connected(loaded(tmp_path)) as ask:
+        assert list(ask({"do": "list"})) == [{"asked": {"do": "list"}}]
+        assert list(ask({"do": "stats"})) == [{"asked": {"do": "stats"}}]
+    assert "postfix_mtasts.cli.offline" not in sys.modules
+
+
+def test_without_a_daemon_this_process_answers(tmp_path: Path) -> None:
+    """From a store that is made if there is none."""
+    with asking.connected(loaded(tmp_path / "store")) as ask:
+        assert list(ask({"do": "list"})) == []
+    assert (tmp_path / "store/cache.db").exists()
+
+
+def test_a_socket_that_nobody_serves_is_no_daemon(tmp_path: Path) -> None:
+    """A daemon that was killed leaves it behind."""
+    with FakeControl(tmp_path, lambda request: []):
+        pass
+    assert (tmp_path / "control").exists()
+    with asking.connected(loaded(tmp_path)) as ask:
+        assert list(ask({"do": "list"})) == []
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no daemon", "a daemon"])
+def test_root_first_becomes_the_owner_of_the_directory(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that root creates would be unreadable to the daemon; groups go first, while that is still allowed."""
+    done: list[tuple[str, Any]] = []
+    owner = SimpleNamespace(st_uid=4711, st_gid=4712)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(Path, "stat", lambda path, **options: owner if path == tmp_path else os.stat(path))
+    for name in ("setgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, lambda value, name=name: done.append((name, value)))
+
+    def connect(directory: Path, seconds: float | None = None) -> Any:
+        done.append(("connect", None))
+        raise StoreError("enough")
+
+    monkeypatch.setattr(asking.client, "connect", connect)
+    if there:
+        (tmp_path / "control").touch()
+    with pytest.raises(StoreError, match="enough"), asking.connected(loaded(tmp_path)):
+        pass
+    assert done == [("setgroups", []), ("setgid", 4712), ("setuid", 4711), ("connect", None)]
