@@ -1,4 +1,4 @@
-"""cli/postfix/reach.py: an address in main.cf, and whether we listen there; test_check.py asks who may open a socket."""
+"""cli/postfix/reach.py: an address in main.cf, and whether we listen there; who may open it is in test_check.py."""
 
 from __future__ import annotations
 
