@@ -13,13 +13,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 from ..core.dane import DaneFacts, DaneStatus, HostFacts, host_status
 from ..core.dnsdata import DnsAnswer
 from ..core.names import Domain
-from ..core.outcome import Note, Stage, no_note
 from ..core.ports import Dns
 from ..errors import DnsError
 from ..faults import Fault, Seen, clip
@@ -32,6 +32,12 @@ T = TypeVar("T")
 Beside: TypeAlias = Callable[[Callable[[], None]], None]  # has a function run in another thread, soon or never
 
 
+def in_a_thread(work: Callable[[], None]) -> None:
+    """Have *work* run in a thread of its own, if there is one to be had."""
+    with suppress(RuntimeError):  # no more threads: whoever asks goes on alone
+        threading.Thread(target=work, daemon=True).start()
+
+
 def nobody(work: Callable[[], None]) -> None:
     """A Beside without threads: hosts are asked about one after the other."""
 
@@ -40,7 +46,6 @@ def facts(
     domain: Domain,
     port: int,
     dns: Dns,
-    note: Note = no_note,
     *,
     beside: Beside = nobody,
     early: Callable[[DaneFacts], None] = lambda found: None,
@@ -60,9 +65,7 @@ def facts(
         mx, seen, names = reading.mx(domain)
     except DnsError as error:
         mx, seen, names = DaneStatus.UNKNOWN, Seen(Fault.DANE_MX_UNKNOWN, domain, str(error)), ()
-    if mx is not DaneStatus.USABLE:
-        note(Stage.DANE, str(seen))
-    return _Hosts(DaneFacts(mx, seen, (), reading.ttl), names, port, dns, note, early).read(beside)
+    return _Hosts(DaneFacts(mx, seen, (), reading.ttl), names, port, dns, early).read(beside)
 
 
 class _Hosts:
@@ -74,10 +77,9 @@ class _Hosts:
         names: Sequence[str],
         port: int,
         dns: Dns,
-        note: Note,
         early: Callable[[DaneFacts], None],
     ) -> None:
-        self._facts, self._port, self._dns, self._note = facts, port, dns, note
+        self._facts, self._port, self._dns = facts, port, dns
         self._early: Callable[[DaneFacts], None] | None = early
         self._waiting = deque(enumerate(names))
         self._unread = len(names)
@@ -119,7 +121,6 @@ class _Hosts:
         self._found[number] = host
         self._ttl = min(self._ttl, ttl)
         self._unread = max(0, self._unread - 1)
-        self._note(Stage.DANE, f"{host.name}: {host.state}, {host.detail}")
         if self._unread and host.state is DaneStatus.USABLE and self._early is not None:
             self._early(self._known())
             self._early = None

@@ -22,6 +22,7 @@ from ..core.ports import Sources
 from ..core.reply import reply_text
 from ..core.verdict import Kind, Verdict
 from .dane import facts as ask_dane
+from .dane import in_a_thread
 from .discovery import discover
 
 _NEXT = {  # what a stage that is over is followed by
@@ -129,12 +130,11 @@ def _failed_at(outcome: Absent | Failed | DnsFailed) -> Stage:
 
 
 def _ask_dane(hop: NextHop, sources: Sources, steps: _Steps) -> DaneFacts:
+    """Ask about all hosts side by side; the first step has the time of all."""
     steps.wait(Stage.DANE)
-    first = len(steps.made)
-    facts = ask_dane(hop.domain, port_number(hop.port), sources.dns, steps.note)
-    # A note for each host, or one for the MX set: it is only now known which of them could not be had.
-    states = [host.state for host in facts.hosts] or [facts.mx]
-    for at, state in enumerate(states, first):
-        step = steps.made[at]
-        steps.made[at] = Step(step.stage, step.seconds, step.seen, state is not DaneStatus.UNKNOWN)
+    facts = ask_dane(hop.domain, port_number(hop.port), sources.dns, beside=in_a_thread)
+    for host in facts.hosts:
+        steps.add(Stage.DANE, f"{host.name}: {host.state}, {host.seen}", ok=host.state is not DaneStatus.UNKNOWN)
+    if not facts.hosts:
+        steps.add(Stage.DANE, str(facts.seen), ok=facts.mx is not DaneStatus.UNKNOWN)
     return facts

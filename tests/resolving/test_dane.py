@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from postfix_mtasts.core.dane import DaneFacts, DaneStatus, judge, without_tlsa
 from postfix_mtasts.core.dnsdata import DnsAnswer, Mx, Tlsa
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.core.outcome import Stage
 from postfix_mtasts.errors import DnsError
-from postfix_mtasts.resolving.dane import HOST_LIMIT, facts
+from postfix_mtasts.resolving.dane import HOST_LIMIT, facts, in_a_thread
 from tests.support.fakes.faults import servfail
 
 USABLE, UNUSABLE, UNKNOWN = DaneStatus.USABLE, DaneStatus.UNUSABLE, DaneStatus.UNKNOWN
@@ -375,30 +374,6 @@ def test_the_hosts_without_tlsa_have_names() -> None:
     assert without_tlsa(facts(DOMAIN, 25, FakeDns(zone))) == ("mx1.example.com", "mx3.example.com")
 
 
-def explained(zone: Zone) -> list[str]:
-    notes: list[str] = []
-
-    def note(stage: Stage, seen: str) -> None:
-        assert stage is Stage.DANE
-        notes.append(seen)
-
-    facts(DOMAIN, 25, FakeDns(zone), note)
-    return notes
-
-
-def test_each_host_is_explained() -> None:
-    """`query --explain` shows each MX host with its verdict and why."""
-    assert explained({**TWO, ("a", "mx1.example.com"): SERVFAIL}) == [
-        "mx1.example.com: unknown, SERVFAIL",
-        "mx2.example.com: usable, TLSA 3 1 1 at _25._tcp.mx2.example.com",
-    ]
-
-
-def test_an_mx_set_that_settles_it_is_explained() -> None:
-    """Where no host is asked about, the MX set is the reason."""
-    assert explained({("mx", "example.com"): no()}) == ["the MX set of example.com is not secure"]
-
-
 class SlowDns(FakeDns):
     """FakeDns that answers about *slow* hosts once the test lets it."""
 
@@ -415,10 +390,6 @@ class SlowDns(FakeDns):
             return ask(name)  # type: ignore[no-any-return]
 
         return slowly
-
-
-def in_a_thread(work: Callable[[], None]) -> None:
-    threading.Thread(target=work).start()
 
 
 SEVEN = {
@@ -444,6 +415,19 @@ def test_a_usable_host_is_told_while_others_do_not_answer() -> None:
     reading.join(30)
     assert (done[0].complete, done[0].ttl, told.empty()) == (True, 61.0, True)
     assert without_tlsa(done[0]) == tuple(f"mx{number}.dead.test" for number in range(6))
+
+
+def test_all_hosts_are_asked_about_at_the_same_time() -> None:
+    """Each of seven hosts is answered only when all seven have been asked about."""
+    all_asked = threading.Barrier(7)
+
+    class Patient(FakeDns):
+        def a(self, name: str) -> DnsAnswer[Any]:
+            all_asked.wait(30)
+            answer: DnsAnswer[Any] = self.__getattr__("a")(name)
+            return answer
+
+    assert judge(facts(DOMAIN, 25, Patient(SEVEN), beside=in_a_thread))[0] is USABLE
 
 
 def test_threads_that_never_come_cost_time_only() -> None:
@@ -533,3 +517,13 @@ def test_no_records_whatever_make_dane_of_what_is_not_secure(zone: Zone) -> None
             base = host.detail.rpartition("_25._tcp.")[2]
             assert secure(zone, "tlsa", f"_25._tcp.{base}")
             assert any(record.usage in (2, 3) for record in zone[("tlsa", f"_25._tcp.{base}")].records)  # type: ignore
+
+
+def test_no_threads_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the hosts are asked about one after the other."""
+
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert facts(DOMAIN, 25, FakeDns(SEVEN), beside=in_a_thread).complete

@@ -255,8 +255,4 @@ def _addressing(name: str, world: World) -> Callable[[], Addresses]:
 
 
 def dane_facts(domain: Domain, world: World) -> DaneFacts:
-    return dane.facts(domain, world.port, world.dns, beside=_beside)
-
-
-def _beside(work: Callable[[], None]) -> None:
-    Task(work)
+    return dane.facts(domain, world.port, world.dns, beside=dane.in_a_thread)
