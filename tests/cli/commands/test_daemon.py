@@ -9,6 +9,13 @@ import pytest
 from postfix_mtasts.cli.commands import daemon
 from postfix_mtasts.cli.main import main
 from postfix_mtasts.config.file import Loaded
+from postfix_mtasts.process import signals
+
+
+@pytest.fixture(autouse=True)
+def _own_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signals of this process are pytest's."""
+    monkeypatch.setattr(signals, "guard", lambda: None)
 
 
 def test_the_daemon_gets_the_configuration_and_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
