@@ -78,18 +78,18 @@ class Checks:
 
     def run(self) -> None:
         """Check what is due, one domain after the other, until `stop`."""
-        while (domain := self._next()) is not None:
-            self.attend(domain)
+        while not self._stopped:
+            if (domain := self.next_due()) is not None:
+                self.attend(domain)
+                continue
+            with self._lock:
+                self._lock.wait_for(lambda: self._stopped or self.next_due() is not None, LOOK_EVERY)
 
-    def _next(self) -> Domain | None:
-        with self._lock:
-            while not self._stopped:
-                now = self._wall()
-                due = [domain for domain in self._wanted if self._due.get(domain, 0.0) <= now]
-                if due:
-                    return min(due, key=lambda domain: self._due.get(domain, 0.0))
-                self._lock.wait(LOOK_EVERY)
-            return None
+    def next_due(self) -> Domain | None:
+        """Return the domain that has been due longest."""
+        now = self._wall()
+        due = [domain for domain in self._wanted if self._due.get(domain, 0.0) <= now]
+        return min(due, key=lambda domain: self._due.get(domain, 0.0)) if due else None
 
     def attend(self, domain: Domain) -> None:
         """Check *domain* now and keep the outcome."""
