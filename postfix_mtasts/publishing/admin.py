@@ -12,17 +12,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from ..core.policy import Mode
-from .dashboard import CONTENT_SECURITY_POLICY, page
+from ..errors import StoreError
+from .dashboard import page, policy_of
 from .overview import Overview
 from .threads import in_thread
 
-HTML_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Server": "postfix-mtasts",
-}
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -33,10 +27,17 @@ class Admin:
         self,
         look: Callable[[], Overview],
         unwell: Callable[[], list[str]],
+        reports: Callable[[], str],
         more: Callable[[], Iterable[Metric]] = lambda: (),
     ) -> None:
-        """*look* and *more* (further metrics) may block, *unwell* gives a sentence for each thing that is wrong."""
-        self._look, self._unwell = look, unwell
+        """Take what each path shows.
+
+        Args:
+            unwell: gives a sentence for each thing that is wrong.
+            reports: makes the page of the TLS reports; it may block, and raise StoreError.
+            more: further metrics; they may block.
+        """
+        self._look, self._unwell, self._reports = look, unwell, reports
         self._registry = CollectorRegistry()
         self._registry.register(_Collector(look, more))
 
@@ -45,8 +46,12 @@ class Admin:
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         if request.path == "/":
-            text = await in_thread(lambda: page(self._look()))
-            return web.Response(text=text, content_type="text/html", charset="utf-8", headers=HTML_HEADERS)
+            return _html(await in_thread(lambda: page(self._look())))
+        if request.path == "/reports":
+            try:
+                return _html(await in_thread(self._reports))
+            except StoreError as error:
+                return web.Response(status=503, text=f"{error}\n")
         if request.path == "/metrics":
             body = await in_thread(lambda: generate_latest(self._registry))
             return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
@@ -54,6 +59,17 @@ class Admin:
             faults = self._unwell()
             return web.Response(status=503 if faults else 200, text="\n".join(faults or ["ok"]) + "\n")
         return web.Response(status=404, text="not found\n")
+
+
+def _html(text: str) -> web.Response:
+    headers = {
+        "Content-Security-Policy": policy_of(text),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+        "Server": "postfix-mtasts",
+    }
+    return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
 
 
 class _Collector:

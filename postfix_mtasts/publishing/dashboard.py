@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import time
 from importlib.resources import files
 
 import jinja2
 
+from ..reports.page import visible
 from .overview import Overview
 
 _CLASSES = {"ok": "ok", "warning": "warning", "error": "error", "unknown": "warning"}
@@ -23,19 +25,19 @@ def _text_of(name: str) -> str:
 
 
 _ENVIRONMENT = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+_ENVIRONMENT.filters["visible"] = visible
+_STYLE = re.compile("<style>(.*?)</style>", re.DOTALL)
 _CSS = _text_of("dashboard.css")
 _TEMPLATE = _ENVIRONMENT.from_string(_text_of("dashboard.html"))
 
 
-def policy_for(style: str) -> str:
-    """Return the Content-Security-Policy of a page whose only style is *style*, inline."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+def policy_of(html: str) -> str:
+    """Return the Content-Security-Policy of a page of ours: it may use its own style, and nothing else."""
+    style = _STYLE.search(html)
+    digest = base64.b64encode(hashlib.sha256((style[1] if style else "").encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-
-
-CONTENT_SECURITY_POLICY = policy_for(_CSS)
 
 
 def page(overview: Overview) -> str:

@@ -40,6 +40,7 @@ from .host import HOST_LABEL, ChallengeHost, PolicyHost
 from .intake import ReportIntake
 from .overview import Overview, problems_of, view_domains
 from .publisher import History, Publisher, Table
+from .reportviews import ReportViews
 from .sockets import Use, open_sockets
 from .tls import Names
 from .webserver import WebServer, tell_unrecognized_name
@@ -121,6 +122,7 @@ class _Serving:
         self._loop: asyncio.AbstractEventLoop | None = None  # None: nobody is served yet
         self._dns = DnsClient(settings.dns.servers, settings.dns.timeout)
         self.names = Names(self._unknown_name)
+        self._reports_directory = settings.reports.directory
         self.intake = ReportIntake(settings.reports, time.time) if publish.report_host is not None else None
         self.host = PolicyHost(publish.report_host, self.intake.handle if self.intake is not None else None)
         self.publisher = Publisher(Path(publish.directory), History(state / "domains"), time.time, self._table_changed)
@@ -223,10 +225,12 @@ class _Serving:
 
     def _listen(self, sockets: Mapping[socket.socket, Use]) -> list[WebServer]:
         challenges = ChallengeHost(self.ordered.challenges if self.ordered is not None else {})
+        reports = ReportViews(self._reports_directory, lambda: self.host.table.keys(), time.time)
+        admin = Admin(self._overview, self._unwell, reports.page, reports.metrics)
         servers = {
             Use.POLICIES: WebServer(self.host.handle),
             Use.CHALLENGES: WebServer(challenges.handle),
-            Use.ADMIN: WebServer(Admin(self._overview, self._unwell).handle, ADMIN_CONNECTIONS),
+            Use.ADMIN: WebServer(admin.handle, ADMIN_CONNECTIONS),
         }
         without_tls = self._publish.certificates == "none"
         for sock, use in sockets.items():

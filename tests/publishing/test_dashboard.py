@@ -18,7 +18,7 @@ from postfix_mtasts.core.publication import WITHDRAWN, policy_id, publish, withd
 from postfix_mtasts.publishing.admin import Admin
 from postfix_mtasts.publishing.certificates import Certificate, Failure
 from postfix_mtasts.publishing.checks import Checked, Remark
-from postfix_mtasts.publishing.dashboard import CONTENT_SECURITY_POLICY, page
+from postfix_mtasts.publishing.dashboard import page, policy_of
 from postfix_mtasts.publishing.dnsrecord import Seen, Written
 from postfix_mtasts.publishing.overview import DomainView, Overview, problems_of, view_domains
 from postfix_mtasts.publishing.publisher import Served
@@ -93,7 +93,7 @@ def test_the_style_is_the_one_that_the_header_permits() -> None:
     style = re.search("<style>(.*?)</style>", page(overview()), re.DOTALL)
     assert style is not None
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    assert f"'sha256-{digest}'" in CONTENT_SECURITY_POLICY
+    assert f"'sha256-{digest}'" in policy_of(page(overview()))
 
 
 def test_an_empty_folder_says_what_to_do() -> None:
@@ -102,7 +102,7 @@ def test_an_empty_folder_says_what_to_do() -> None:
 
 
 def get(path: str, method: str = "GET", faults: tuple[str, ...] = ()) -> tuple[int, str, dict[str, str]]:
-    admin = Admin(overview, lambda: list(faults))
+    admin = Admin(overview, lambda: list(faults), lambda: "<style></style>")
     response = asyncio.run(admin.handle(make_mocked_request(method, path)))
     body = response.body or b""  # type: ignore[attr-defined]
     return response.status, body.decode(), dict(response.headers)
@@ -139,7 +139,7 @@ def test_other_paths_and_methods() -> None:
 
 def test_the_page_is_sent_with_its_policy() -> None:
     """And is not kept by caches."""
-    status, _, headers = get("/")
+    status, html, headers = get("/")
     assert status == 200
-    assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert headers["Content-Security-Policy"] == policy_of(html)
     assert headers["Cache-Control"] == "no-store"
