@@ -22,6 +22,7 @@ import dns.rdatatype
 import dns.tsig
 import dns.update
 
+from ..core.ownrecords import OwnRecord
 from ..errors import InputError, UpdateError
 
 TIMEOUT = 10.0  # seconds for one exchange
@@ -30,7 +31,6 @@ KEY_FILE_LIMIT = 64 * 1024  # bytes
 _KEY = re.compile(r'\bkey\s+"?([^\s"{;]+)"?\s*\{([^}]*)\}', re.IGNORECASE)
 _FIELD = re.compile(r'\b(algorithm|secret)\s+"?([^\s";]+)"?\s*;', re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
-_STRING_LIMIT = 255  # bytes of one character-string of a TXT record
 
 
 class UpdateServer:
@@ -53,7 +53,7 @@ class UpdateServer:
             if text is None:
                 update.delete(owner, "TXT")
             else:
-                update.replace(owner, self._ttl, "TXT", _as_strings(text))
+                update.replace(owner, self._ttl, "TXT", OwnRecord(name, "TXT", text).presentation)
             answer = dns.query.tcp(update, self._address, timeout=TIMEOUT, port=self._port)
             if answer.rcode() != dns.rcode.NOERROR:
                 code = dns.rcode.to_text(answer.rcode())
@@ -91,12 +91,6 @@ def read_key(path: Path) -> dns.tsig.Key:
     except (binascii.Error, dns.exception.DNSException, NotImplementedError, ValueError):
         raise InputError(f"{path}: the algorithm or the secret of key {match[1]} cannot be used") from None
     return key
-
-
-def _as_strings(text: str) -> str:
-    """*text* in the presentation form of a TXT record, in strings of 255 bytes at most."""
-    pieces = [text[at : at + _STRING_LIMIT] for at in range(0, len(text), _STRING_LIMIT)]
-    return " ".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
 
 
 @contextmanager

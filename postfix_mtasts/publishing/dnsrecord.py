@@ -22,6 +22,7 @@ from typing import Protocol
 
 from ..adapters.files import StateFolder
 from ..core.names import Domain
+from ..core.ownrecords import mta_sts_text
 from ..core.quoting import KV
 from ..core.record import select_record
 from ..errors import DnsError, InputError, RecordError, UpdateError
@@ -63,11 +64,6 @@ class Seen:
 
     record_id: str | None
     at: float  # UTC seconds
-
-
-def record_text(record_id: str) -> str:
-    """Return the TXT record at _mta-sts.D (RFC 8461 section 3.1)."""
-    return f"v=STSv1; id={record_id};"
 
 
 class Records:
@@ -139,7 +135,7 @@ class Records:
         if wanted is not None and self._told.get(domain) != wanted:
             self._told[domain] = wanted
             self.seen.pop(domain, None)
-            log.info("record-to-publish %s", KV(domain=domain, name=f"_mta-sts.{domain}", txt=record_text(wanted)))
+            log.info("record-to-publish %s", KV(domain=domain, name=f"_mta-sts.{domain}", txt=mta_sts_text(wanted)))
 
     def _write(
         self, updates: Updates, domain: Domain, written: Written, wanted: str | None, tlsrpt: str | None
@@ -147,7 +143,7 @@ class Records:
         try:
             if tlsrpt is not None and tlsrpt != written.tlsrpt:
                 updates.replace_txt(f"_smtp._tls.{domain}", tlsrpt)
-            updates.replace_txt(f"_mta-sts.{domain}", record_text(wanted) if wanted is not None else None)
+            updates.replace_txt(f"_mta-sts.{domain}", mta_sts_text(wanted) if wanted is not None else None)
         except (UpdateError, InputError) as error:
             wait = min(FIRST_RETRY * 2.0 ** min(written.failures, 20), LAST_RETRY)
             failures = written.failures + 1

@@ -27,6 +27,7 @@ from ..adapters.dnsupdate import UpdateServer
 from ..adapters.files import make_private
 from ..config.file import Loaded
 from ..config.settings import PublishSettings, Settings
+from ..core.ownrecords import tlsrpt_text
 from ..core.quoting import KV
 from ..errors import ConfigError, DnsError, StoreBusyError, StoreError
 from ..process import systemd
@@ -128,7 +129,7 @@ class _Serving:
         self.publisher = Publisher(Path(publish.directory), History(state / "domains"), time.time, self._table_changed)
         self.ordered = self._ordered(publish, state)
         self.files = self._files(publish)
-        self.records = Records(state, _updates(publish), self._txt, _tlsrpt(publish.rua), time.time)
+        self.records = Records(state, _updates(publish), self._txt, tlsrpt_text(publish.rua), time.time)
         self._files_due = threading.Event()
         self._ending = threading.Event()
 
@@ -312,9 +313,3 @@ def _updates(publish: PublishSettings) -> UpdateServer | None:
         return None
     host, port = split_inet(update.server)
     return UpdateServer(host, port, Path(update.key_file), int(update.ttl))
-
-
-def _tlsrpt(rua: tuple[str, ...]) -> str | None:
-    """The text of the _smtp._tls record (RFC 8460 section 3)."""
-    escaped = [uri.replace(",", "%2C").replace(";", "%3B").replace("!", "%21") for uri in rua]
-    return f"v=TLSRPTv1; rua={','.join(escaped)}" if escaped else None

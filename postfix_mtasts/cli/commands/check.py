@@ -14,20 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...adapters.dns.client import DnsClient
 from ...adapters.files import write_whole
-from ...adapters.https.fetch import HttpsPolicyHosts
-from ...adapters.reach import has_route
-from ...adapters.smtp import SmtpMailHosts
 from ...config.file import read
-from ...config.settings import Settings
-from ...core.dnsdata import Validation
 from ...core.findings.owner import TABLE
 from ...core.names import Domain, parse_domain
 from ...core.quoting import json_line
 from ...errors import DomainError
 from ...resolving.audit.audit import Report, Stage
-from ...resolving.audit.world import MemoDns, SharedLooks, World
+from ...resolving.audit.outside import outside
+from ...resolving.audit.world import World
 from ..checking import formats, text
 from ..checking.held import LocalDaemon
 from ..checking.run import blocked, examine
@@ -96,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         except DomainError as error:
             return _usage(str(error))
     loaded = read(args.config)
-    world = make_world(loaded.settings, not args.no_mail, args.expiry_days, LocalDaemon(loaded, args.config))
+    world = outside(loaded.settings, not args.no_mail, args.expiry_days, LocalDaemon(loaded, args.config).held)
     reports = _tell(list(dict.fromkeys(domains)), world, args)
     if args.metrics is not None:
         try:
@@ -116,25 +111,6 @@ def codes() -> Iterator[str]:
     """What --codes prints: code, severity, meaning."""
     for code, row in TABLE.items():
         yield f"{code:<28} {row.letters:<14} {row.meaning}"
-
-
-def make_world(settings: Settings, mail: bool, expiry_days: int, daemon: LocalDaemon) -> World:
-    """The outside world by *settings*. Raises: ConfigError."""
-    client = DnsClient(settings.dns.servers, settings.dns.timeout, trust_ad=settings.dns.trust_ad)
-
-    return World(
-        dns=MemoDns(client),
-        hosts=HttpsPolicyHosts(settings.fetch.timeout, settings.fetch.ca_file),
-        looks=SharedLooks(SmtpMailHosts(settings.fetch.ca_file)) if mail else None,
-        maps=settings.maps,
-        lookup=settings.lookup,
-        clock=time.time,
-        has_route=has_route,
-        allow_private_addresses=settings.fetch.allow_private_addresses,
-        expiry_days=expiry_days,
-        resolver_validates=lambda: client.judge_resolvers().validation is Validation.VALIDATES,
-        held=daemon.held,
-    )
 
 
 def _tell(domains: list[Domain], world: World, args: argparse.Namespace) -> list[Report]:

@@ -13,14 +13,15 @@ from typing import Any
 from ...adapters.dns.client import DnsClient
 from ...config.file import read
 from ...config.settings import Settings
-from ...config.values import parse_duration
 from ...core.findings.owner import Verdict, capped, verdict
 from ...core.lint import SIZE_LIMIT, coverage, lint
 from ...core.names import parse_domain
-from ...core.policy import MAX_AGE_LIMIT, Mode, parse_policy
+from ...core.policy import Mode, parse_policy
+from ...core.policytext import compose
 from ...core.quoting import json_line, quote
 from ...errors import DomainError, PolicySyntaxError
 from ...resolving.audit import gather
+from .. import policywords
 from ..checking import formats, text
 
 USAGE, UNUSABLE, UNKNOWN = 64, 2, 3
@@ -83,14 +84,13 @@ def _new(args: argparse.Namespace) -> int:
     """Raises: ConfigError (exit code 78)."""
     try:
         domain = parse_domain(args.domain)
-        if args.mode not in {mode.value for mode in Mode}:
-            raise ValueError(f"--mode: {quote(args.mode)} is not enforce, testing or none")
-        max_age = _max_age(args.max_age)
-        patterns = [_pattern(word) for word in args.mx]
+        mode = policywords.mode(args.mode)
+        max_age = policywords.max_age(args.max_age)
+        patterns = [policywords.pattern(word) for word in args.mx]
     except (DomainError, ValueError) as error:
         return _complain("new", str(error))
     settings = read(args.config).settings
-    if not patterns and args.mode != Mode.NONE:
+    if not patterns and mode is not Mode.NONE:
         found = gather.mx(domain, _client(settings))
         if found.failed is not None:
             print(f"postfix-mtasts policy new: {quote(str(found.failed))}", file=sys.stderr)
@@ -100,8 +100,7 @@ def _new(args: argparse.Namespace) -> int:
             print(f"postfix-mtasts policy new: {domain} {why}", file=sys.stderr)
             return UNUSABLE
         patterns = list(found.hosts)
-    lines = ["version: STSv1", f"mode: {args.mode}", *(f"mx: {each}" for each in patterns), f"max_age: {max_age}"]
-    body = "".join(line + "\r\n" for line in lines).encode()
+    body = compose(mode, patterns, max_age)
     try:
         unusable = parse_policy(body).unusable
     except PolicySyntaxError as error:
@@ -113,36 +112,6 @@ def _new(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     sys.stdout.buffer.write(body)
     return 0
-
-
-def _max_age(word: str) -> int:
-    """Raises: ValueError."""
-    try:
-        seconds = parse_duration(word, {"low": 0.0, "high": float(MAX_AGE_LIMIT)})
-    except ValueError as error:
-        raise ValueError(f"--max-age: {error}") from None
-    if not 0 <= seconds <= MAX_AGE_LIMIT or seconds != int(seconds):
-        raise ValueError(f"--max-age: {quote(word)} is not whole seconds from 0 to {MAX_AGE_LIMIT} (a year)")
-    return int(seconds)
-
-
-def _pattern(word: str) -> str:
-    """An mx pattern as senders take it. Raises: ValueError."""
-    if not word.isascii():
-        star, name = ("*.", word[2:]) if word.startswith("*.") else ("", word)
-        try:
-            hint = f"; write {star}{parse_domain(name)}"
-        except DomainError:
-            hint = ""
-        raise ValueError(f"--mx: {quote(word)} is not written in A-labels{hint}")
-    body = f"version: STSv1\nmode: testing\nmax_age: 1\nmx: {word}\n".encode()
-    try:
-        policy = parse_policy(body)
-    except PolicySyntaxError:
-        policy = None
-    if policy is None or len(policy.mx) != 1 or policy.text.count("\n") != 3 or word.endswith("."):
-        raise ValueError(f"--mx: {quote(word)} is not a host name, or *. and a host name")
-    return policy.mx[0]
 
 
 def _lint(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,17 @@ from ...config.settings import Settings
 from ...core.lint import SIZE_LIMIT
 from ...core.names import Domain, parse_domain
 from ...core.outcome import no_note
+from ...core.ownrecords import OwnRecord, nsupdate_lines, records, tlsrpt_text, zone_lines
 from ...core.policy import parse_policy
 from ...core.ports import Sources
 from ...core.publication import policy_id
 from ...core.quoting import json_line, quote
-from ...core.tlsrpt import RECORD_LIMIT, read_record
+from ...core.tlsrpt import RECORD_LIMIT
 from ...errors import DnsError, DomainError, FetchError, PolicySyntaxError, RecordError
 from ...resolving.discovery import policy_host_addresses
 
 USAGE, TEMPORARY = 64, 75
 TTL = 3600  # seconds
-_STRING = 255  # bytes of one string of a TXT record
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
 
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         domain = parse_domain(args.domain)
         host = parse_domain(args.host) if args.host is not None else None
-        tlsrpt = _tlsrpt(args.rua)
+        _check_rua(args.rua)
         record_id = _given_id(args)
     except (DomainError, ValueError) as error:
         print(f"postfix-mtasts record: {error}", file=sys.stderr)
@@ -82,12 +82,8 @@ def run(args: argparse.Namespace) -> int:
             told = f"the policy of {domain} cannot be had: {quote(str(error))}; name a file with --policy"
             print(f"postfix-mtasts record: {told}", file=sys.stderr)
             return TEMPORARY
-    records = [(f"_mta-sts.{domain}", "TXT", f"v=STSv1; id={record_id};")]
-    if host is not None:
-        records.append((f"mta-sts.{domain}", "CNAME", f"{host}."))
-    if tlsrpt:
-        records.append((f"_smtp._tls.{domain}", "TXT", tlsrpt))
-    print("\n".join(_FORMATS[args.format](records)))
+    own = records(domain, record_id, host, args.rua)
+    print("\n".join(_FORMATS[args.format](own)))
     return 0
 
 
@@ -123,51 +119,25 @@ def _live(domain: Domain, settings: Settings) -> bytes:
     return body
 
 
-def _tlsrpt(uris: list[str]) -> str:
-    """The TLSRPT record for these URIs, "" for none. Raises: ValueError."""
-    if not uris:
-        return ""
-    record = f"v=TLSRPTv1; rua={','.join(_escaped(uri) for uri in uris)}"
+def _check_rua(uris: list[str]) -> None:
+    """Raises: ValueError."""
+    if not all(uri.isascii() for uri in uris):
+        raise ValueError("--rua: a URI is written in ASCII")
     try:
-        read_record([record.encode("ascii")])
-    except UnicodeEncodeError:
-        raise ValueError("--rua: a URI is written in ASCII") from None
+        text = tlsrpt_text(uris)
     except RecordError as error:
         raise ValueError(f"--rua: {quote(str(error))}") from None
-    if len(record) > RECORD_LIMIT:
+    if text is not None and len(text) > RECORD_LIMIT:
         raise ValueError("--rua: these are too many URIs for one record")
-    return record
 
 
-def _escaped(uri: str) -> str:
-    """RFC 8460 section 3: what separates URIs and fields is escaped inside one."""
-    return uri.replace("!", "%21").replace(",", "%2C").replace(";", "%3B")
-
-
-def _zone(records: list[tuple[str, str, str]]) -> Iterator[str]:
-    for name, kind, data in records:
-        yield f"{name}. {TTL} IN {kind} {_data(kind, data)}"
-
-
-def _nsupdate(records: list[tuple[str, str, str]]) -> Iterator[str]:
-    """Each record replaces what is there; nothing is added beside it."""
-    for name, kind, data in records:
-        yield f"update delete {name}. {kind}"
-        yield f"update add {name}. {TTL} {kind} {_data(kind, data)}"
-    yield "send"
-
-
-def _json(records: list[tuple[str, str, str]]) -> Iterator[str]:
-    shapes = [{"name": name, "type": kind, "ttl": TTL, "data": data} for name, kind, data in records]
+def _json(own: Iterable[OwnRecord]) -> Iterator[str]:
+    shapes = [{"name": each.name, "type": each.type, "ttl": TTL, "data": each.data} for each in own]
     yield json_line({"records": shapes})
 
 
-def _data(kind: str, data: str) -> str:
-    """As a zone file has it; a TXT record in strings of 255 characters at most."""
-    if kind != "TXT":
-        return data
-    escaped = [data[at : at + _STRING] for at in range(0, len(data), _STRING)]
-    return " ".join('"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in escaped)
-
-
-_FORMATS = {"zone": _zone, "nsupdate": _nsupdate, "json": _json}
+_FORMATS: dict[str, Callable[[list[OwnRecord]], Iterator[str]]] = {
+    "zone": lambda own: zone_lines(own, TTL),
+    "nsupdate": lambda own: nsupdate_lines(own, TTL),
+    "json": _json,
+}
