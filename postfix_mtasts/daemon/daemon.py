@@ -121,6 +121,7 @@ class Daemon:
         self._http: HttpServer | None = None
         self._http_address: str | None = None
         self._ready = self._hung_up = False
+        self._untold = ""  # what systemd could not take yet
         self._watched = bool(os.environ.get("WATCHDOG_USEC"))
         self._clocks = self._clock_difference()
 
@@ -146,7 +147,7 @@ class Daemon:
         self._loop.call_later(TICK, self._tick)
         self._empty_frames()
         log.info("ready %s", KV(listen=" ".join(self.parts.server.addresses), version=__version__))
-        systemd.notify("READY=1")
+        self._tell_for_sure("READY=1")
         self._ready = True
         if signals.reload_wanted() or self._hung_up:
             self._reloads.ask()
@@ -220,7 +221,8 @@ class Daemon:
         return Running(str(self._directory), listen, self._http_address, clients, due, lag, self.parts.health.faults())
 
     def _tick(self) -> None:
-        """Once a second: who is idle, how we are, and whether somebody set the clock."""
+        """Once a second: look who is idle, tell how we are, and notice a clock that was set."""
+        self._loop.call_later(TICK, self._tick)
         self.parts.server.second()
         self._tell_systemd()
         clocks = self._clock_difference()
@@ -228,10 +230,15 @@ class Daemon:
             log.warning("clock-set %s", KV(seconds=round(clocks - self._clocks)))
             self._plans.ask()
         self._clocks = clocks
-        self._loop.call_later(TICK, self._tick)
+
+    def _tell_for_sure(self, state: str) -> None:
+        """Tell systemd *state*, now or at a tick to come: it ends a service whose READY=1 is lost."""
+        self._untold = "" if systemd.notify(state) else state
 
     def _tell_systemd(self) -> None:
-        """The watchdog's sign of life, and once in ten seconds how much there is."""
+        """Give the watchdog its sign of life, and tell every ten seconds how much there is."""
+        if self._untold:
+            self._tell_for_sure(self._untold)
         if self._watched and not self.parts.health.refresher_fault():
             systemd.notify("WATCHDOG=1")
         if self.parts.server.tick % STATUS_EVERY == 1:
@@ -255,7 +262,7 @@ class Daemon:
             log.error("reload-refused %s", KV(reason=error))
         else:
             self._take(loaded.settings)
-        systemd.notify("READY=1")
+        self._tell_for_sure("READY=1")
 
     def _take(self, settings: Settings) -> None:
         if settings.cache.directory != self._settings.cache.directory:
@@ -271,7 +278,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """Stop accepting, answer what is under way, close. Five seconds at most, whatever hangs."""
-        systemd.notify("STOPPING=1")
+        self._tell_for_sure("STOPPING=1")
         self.parts.keeper.stop()
         await self._reloads.end()
         await self._plans.end()

@@ -18,7 +18,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from ..config.settings import Settings
 from ..errors import ListenError
@@ -30,6 +32,32 @@ def split_inet(address: str) -> tuple[str, int]:
     """Host and port of a checked "inet:HOST:PORT" or "inet:[V6]:PORT", with or without "inet:"."""
     host, _, port = address.removeprefix("inet:").rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def holds(sock: socket.socket, address: str) -> bool:
+    """Whether *address* cannot be bound beside *sock*, which listens there already, under whatever name."""
+    place = sock.getsockname()
+    if address.startswith("unix:"):
+        return sock.family == socket.AF_UNIX and _real(os.fsdecode(place)) == _real(address.removeprefix("unix:"))
+    host, port = split_inet(address)
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or place[1] != port:
+        return False
+    theirs = ip_address(place[0].partition("%")[0])
+    both = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    try:
+        ours = {ip_address(found[4][0].partition("%")[0]) for found in _resolve(host, port)}
+    except OSError:  # bind() tells
+        return False
+    return all(each == theirs or (theirs.is_unspecified and (both or each.version == theirs.version)) for each in ours)
+
+
+def _real(path: str) -> str:
+    """*path* without symbolic links above its last name."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def _resolve(host: str, port: int) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
+    return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +130,7 @@ def bind(address: str, settings: Settings) -> Bound:
 def _bind_inet(host: str, port: int) -> list[socket.socket]:
     socks: list[socket.socket] = []
     try:
-        for family, kind, protocol, _, place in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
+        for family, kind, protocol, _, place in _resolve(host, port):
             sock = socket.socket(family, kind, protocol)
             socks.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

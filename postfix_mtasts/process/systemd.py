@@ -5,7 +5,6 @@ Source: sd_listen_fds(3), sd_notify(3).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -68,12 +67,20 @@ def address_of(sock: socket.socket) -> str:
     return f"inet:{host}:{place[1]}"
 
 
-def notify(state: str) -> None:
-    """Tell systemd *state* (lines of KEY=VALUE); nothing where no systemd listens."""
+def notify(state: str) -> bool:
+    """Tell systemd *state* (lines of KEY=VALUE); return False if it has no room for it now.
+
+    Where no systemd listens nothing is told, and nothing is to be told later.
+    """
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
-        return
+        return True
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         sock.setblocking(False)
-        with contextlib.suppress(OSError):  # a notice lost is a notice lost: the service goes on
+        try:
             sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a notice lost is a notice lost: the service goes on
+    return True

@@ -96,6 +96,16 @@ def test_listen_may_be_empty_where_a_socket_is_passed(internet: Internet, tmp_pa
     assert "listen is empty and systemd passed no socket" in said
 
 
+def test_what_a_passed_socket_holds_under_another_name_is_not_bound_again(internet: Internet, tmp_path: Path) -> None:
+    """ListenStream=8470 takes every address, and so the one that `listen` names by itself."""
+    config = internet.config(listen=["inet:127.0.0.1:18474", "inet:localhost:18474"])
+    with Activated(tmp_path, config, ["inet:[::]:18474"]) as daemon:
+        assert "listen=inet:[::]:18474" in daemon.events("ready")[0]
+        with SocketmapClient("inet:127.0.0.1:18474", 30) as client:
+            assert client.ask("postfix", "[198.51.100.1]") == "NOTFOUND "
+        daemon.reload()
+
+
 def test_sockets_meant_for_another_process_are_left_alone(internet: Internet, tmp_path: Path) -> None:
     """LISTEN_PID names somebody else, say a wrapper that forgot to clear its environment."""
 

@@ -14,7 +14,7 @@ import pytest
 
 from postfix_mtasts.config.settings import Settings
 from postfix_mtasts.errors import ListenError
-from postfix_mtasts.process.listeners import SUN_PATH_LIMIT, Bound, SocketFile, bind, short, split_inet
+from postfix_mtasts.process.listeners import SUN_PATH_LIMIT, Bound, SocketFile, bind, holds, short, split_inet
 
 SETTINGS = Settings(socket_mode=0o640)
 
@@ -228,3 +228,33 @@ def test_what_is_bound_is_checked(
         bind(f"unix:{path}", Settings(socket_mode=0o777))
     assert stat.S_IMODE(os.stat(path).st_mode) != 0o777
     assert path.read_text() == "precious"
+
+
+HOLDERS: list[tuple[str, str, str, bool]] = [  # what listens, at which address, an address, whether that is held
+    ("the same", "127.0.0.1", "inet:127.0.0.1:PORT", True),
+    ("another port", "127.0.0.1", "inet:127.0.0.1:1", False),
+    ("another address", "127.0.0.2", "inet:127.0.0.1:PORT", False),
+    ("every address of the family", "0.0.0.0", "inet:127.0.0.1:PORT", True),
+    ("every address of the other family", "0.0.0.0", "inet:[::1]:PORT", False),
+    ("every address of IPv6 alone", "::", "inet:127.0.0.1:PORT", False),
+    ("every address of both", "both", "inet:127.0.0.1:PORT", True),
+    ("every address of both, and IPv6", "both", "inet:[::1]:PORT", True),
+    ("an internet socket, and a path", "127.0.0.1", "unix:/run/socketmap", False),
+]
+
+
+@pytest.mark.parametrize(("title", "where", "address", "held"), HOLDERS, ids=[row[0] for row in HOLDERS])
+def test_what_a_listening_socket_holds(title: str, where: str, address: str, held: bool) -> None:
+    """An address that it takes the connections of cannot be bound beside it."""
+    family = socket.AF_INET6 if where in ("::", "both") else socket.AF_INET
+    place = ("::" if where == "both" else where, 0)
+    with socket.create_server(place, family=family, dualstack_ipv6=where == "both") as sock:
+        assert holds(sock, address.replace("PORT", str(sock.getsockname()[1]))) is held
+
+
+def test_a_path_is_held_under_whatever_name(path: Path, tmp_path: Path, there: socket.socket) -> None:
+    """As /var/run is a link to /run."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert holds(there, f"unix:{tmp_path}/link/socketmap")
+    assert not holds(there, f"unix:{tmp_path}/other")
+    assert not holds(there, "inet:127.0.0.1:8462")

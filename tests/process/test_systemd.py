@@ -130,7 +130,7 @@ def test_a_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: boo
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + path[1:] if abstract else path)
         monkeypatch.setenv("NOTIFY_SOCKET", path)
-        notify("READY=1")
+        assert notify("READY=1")
         assert manager.recv(100) == b"READY=1"
 
 
@@ -141,4 +141,17 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, path: str | None) -> No
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     else:
         monkeypatch.setenv("NOTIFY_SOCKET", path)
-    notify("WATCHDOG=1")
+    assert notify("WATCHDOG=1")
+
+
+def test_a_manager_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is told, and may try again; nobody waits."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        told = 0
+        while notify("WATCHDOG=1"):
+            told += 1
+        for _ in range(told):
+            manager.recv(100)
+        assert notify("READY=1")

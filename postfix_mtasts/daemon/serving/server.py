@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ...config.settings import Settings
 from ...core.quoting import KV
 from ...errors import ListenError
-from ...process.listeners import Bound, SocketFile, bind
+from ...process.listeners import Bound, SocketFile, bind, holds
 from ..counters import Cell
 from .connection import Connection, Reply
 from .reply_cache import Frames
@@ -88,7 +88,8 @@ class Server:
         An address that a passed socket holds is not bound again. Where one
         address fails nothing changes. Raises: ListenError.
         """
-        wanted = dict.fromkeys([*passed, *settings.listen])
+        named = [address for address in settings.listen if not any(holds(sock, address) for sock in passed.values())]
+        wanted = dict.fromkeys([*passed, *named])
         fresh: dict[str, _Listener] = {}
         try:
             for address in wanted:
