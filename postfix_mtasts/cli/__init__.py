@@ -8,6 +8,8 @@ offline    does what the daemon would, if none runs
 comparing  puts what the daemon holds beside what is found afresh
 explain    shows a traced lookup on a terminal
 postfix/   judges main.cf and master.cf
+checking/  prints what `check` found
+policywords  says a policy in the words of the command line
 reporting  prints what `report` found
 windows    reads --since, --until, --before
 libraries  tells which libraries are missing

@@ -2,6 +2,6 @@
 
 discovery  record, policy host, policy
 dane       what DNS says of a domain's mail hosts
-answering  the verdict of what was found
+audit/     all that a domain publishes, examined for `check`
 tracing    one lookup with all that was seen on the way
 """
