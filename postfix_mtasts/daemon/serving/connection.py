@@ -80,8 +80,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(ready[0])
             return
         self.tick = self._service.tick
-        self._decoder.feed(data)
-        self._work()
+        if self._plain:
+            self._answer(data)
+        else:
+            self._decoder.feed(data)
+            self._work()
 
     def _pipelined(self, data: bytes) -> bytes:
         """The short way for a turn's requests, of which each has a ready reply; return what is left of *data*.
@@ -89,7 +92,8 @@ class Connection(asyncio.Protocol):
         *data* begins with a request. A comma inside a key makes parts that are
         no frames, and so no hits.
         """
-        *parts, rest = data.split(b",", TURN)
+        parts = data.split(b",", TURN)
+        rest = parts.pop()
         ready = [self._ready.get(part + b",") for part in parts]
         if not ready or None in ready:
             return data
@@ -150,16 +154,21 @@ class Connection(asyncio.Protocol):
         """Answer a turn's share of what is buffered, as far as the client's reading allows."""
         if self._queued:
             return
-        if not (self._pending or self._paused or self._transport.is_closing()):
-            waiting = self._decoder.take_back()
-            rest = self._pipelined(waiting)
-            if not rest and self._plain:
-                return
-            self._decoder.feed(rest)
-            if len(rest) < len(waiting) and b"," in rest:
-                self._settle(more=True)
-                return
-        self._parse()
+        if self._pending or self._paused or self._transport.is_closing():
+            self._parse()
+        else:
+            self._answer(self._decoder.take_back())
+
+    def _answer(self, data: bytes) -> None:
+        """Answer a turn's share of *data*, which begins with a request; nothing else is buffered or pending."""
+        rest = self._pipelined(data)
+        if not rest and self._plain:
+            return
+        self._decoder.feed(rest)
+        if len(rest) < len(data) and b"," in rest:
+            self._settle(more=True)
+        else:
+            self._parse()
 
     def _parse(self) -> None:
         """The long way: each request by itself."""
