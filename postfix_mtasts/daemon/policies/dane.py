@@ -62,8 +62,10 @@ class DaneKeeper:
         return reading, max(0.0, reading.fresh_until - now)
 
     def clear(self) -> None:
-        """Believe nothing that was read before: from now on another resolver is asked."""
+        """Believe nothing that was read before, or is being read: from now on another resolver is asked."""
         self._readings.clear()
+        for place in list(self._flights):
+            self._flights.void(place)
 
     def forget(self, domain: Domain) -> None:
         for place in [place for place in self._readings if place[0] == domain]:

@@ -182,6 +182,18 @@ async def test_another_resolver(world: World) -> None:
 
 
 @in_loop
+async def test_another_resolver_while_the_old_one_is_asked(world: World) -> None:
+    """What the old one says counts for nothing: who waits is told what the new one says."""
+    told = world.ask(dane=True)
+    world.keeper.dane.clear()
+    world.resolver.answer(dane("usable"))
+    assert told == []
+    world.resolver.answer(dane("unusable"))
+    assert [v.kind for v in told] == ["secure"]
+    assert world.kinds(dane=True) == ["secure"]
+
+
+@in_loop
 async def test_forget(world: World) -> None:
     """A forgotten status is read again, and a reading under way counts for nothing."""
     world.ask(dane=True)
