@@ -25,15 +25,13 @@ from ..process import signals, systemd
 from ..process.logs import Log
 from . import build
 from .directory import store_directory
-from .operating.status import Running
-from .operating.survey import survey
+from .operating.survey import Running
 from .policies.store_thread import StoreKeeper
 from .repeating import Repeating
 from .serving.server import connection_limit
 
 if TYPE_CHECKING:
     from .operating.http import HttpServer
-    from .operating.metrics import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -188,37 +186,23 @@ class Daemon:
     def _open_http(self, address: str) -> HttpServer:
         from .operating.http import HttpServer  # prometheus_client takes 50 ms that few need
 
-        return HttpServer(address, self._loop, self.snapshot, self.parts.health.faults)
-
-    async def snapshot(self) -> Snapshot:
-        """What /metrics shows, as it is now."""
-        from .operating.metrics import Snapshot
-
-        policies = await survey(self.parts.keeper.known)
-        due, lag = self.parts.agenda.overdue(self.parts.clock.monotonic())
-        return Snapshot(
-            lookups=self.parts.counts.all_lookups(),
-            cold_buckets=self.parts.counts.cold_buckets(),
-            cold_seconds=self.parts.counts.cold_seconds,
-            fetches=dict(self.parts.counts.fetches),
-            dns_queries=dict(self.parts.counts.dns_queries),
-            dns_up=self.parts.silence.up,
-            reports=dict(self.parts.counts.reports),
-            policies=policies,
-            negatives=self.parts.keeper.known.lacks,
-            connections=len(self.parts.server.connections),
-            errors=self.parts.counts.errors,
-            workers=self.parts.pool.running,
-            worker_deaths=self.parts.pool.deaths,
-            refresh_due=due,
-            refresh_lag=lag,
-        )
+        return HttpServer(address, self._loop, self.parts.operations.numbers, self.parts.health.faults)
 
     def _running(self) -> Running:
         """What `status` shows beside what is known of domains."""
         due, lag = self.parts.agenda.overdue(self.parts.clock.monotonic())
-        listen, clients = list(self.parts.server.addresses), len(self.parts.server.connections)
-        return Running(str(self._directory), listen, self._http_address, clients, due, lag, self.parts.health.faults())
+        return Running(
+            directory=str(self._directory),
+            listen=list(self.parts.server.addresses),
+            metrics=self._http_address,
+            connections=len(self.parts.server.connections),
+            refresh_due=due,
+            refresh_lag=lag,
+            dns_up=self.parts.silence.up,
+            workers=self.parts.pool.running,
+            worker_deaths=self.parts.pool.deaths,
+            faults=self.parts.health.faults(),
+        )
 
     def _tick(self) -> None:
         """Once a second: look who is idle, tell how we are, and notice a clock that was set."""

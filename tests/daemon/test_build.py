@@ -107,4 +107,4 @@ def test_a_command_gets_a_keeper_on_the_store_itself(tmp_path: Path) -> None:
         return answers
 
     [stats] = asyncio.run(ask())
-    assert stats["policies"] == {}
+    assert set(stats["policies"].values()) == {0}

@@ -177,7 +177,7 @@ def test_every_event_of_the_log_is_explained() -> None:
 
 def test_every_metric_is_explained() -> None:
     """The names of SPEC's metrics, as the daemon exports them."""
-    names = set(re.findall(r'"(mtasts_[a-z_]+)"', (PACKAGE / "daemon/operating/metrics.py").read_text()))
+    names = set(re.findall(r'"(mtasts_[a-z_]+)"', (PACKAGE / "daemon/operating/numbers.py").read_text()))
     text = page("postfix-mtasts.8")
     assert names
     assert [name for name in names if f".B {name}" not in text] == []

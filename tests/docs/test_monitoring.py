@@ -13,14 +13,14 @@ import yaml
 
 from postfix_mtasts.core.dnsdata import DnsResult
 from postfix_mtasts.daemon.operating.metrics import Collector
-from tests.daemon.operating.test_http import SNAPSHOT
+from tests.daemon.operating.test_http import NUMBERS
 
 MONITORING = Path(__file__).parents[2] / "docs/monitoring"
 
 
 def exported() -> set[str]:
     """The names of all samples, a histogram's and a counter's suffixes included."""
-    return {sample.name for metric in Collector(SNAPSHOT).collect() for sample in metric.samples}
+    return {sample.name for metric in Collector(NUMBERS).collect() for sample in metric.samples}
 
 
 def expressions(file: Path) -> list[str]:

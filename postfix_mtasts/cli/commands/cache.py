@@ -20,6 +20,7 @@ from ...config.file import read
 from ...config.values import parse_duration
 from ...core.names import Domain, parse_domain
 from ...core.quoting import escape, json_line, quote
+from ...daemon.operating.numbers import leaves
 from ...errors import DomainError, InputError
 from ..asking import connected
 from ..client import Answer, Ask
@@ -188,13 +189,11 @@ def _policy_lines(shown: Answer) -> Iterator[tuple[str, str]]:
 def _stats(args: argparse.Namespace, ask: Ask) -> int:
     for stats in ask({"do": "stats"}):
         for name, value in stats.items():
-            if isinstance(value, dict):
-                for key, number in sorted(value.items()):
-                    print(f"{name} {escape(key)}: {number}")
-            elif name in ("uptime", "nearest_expiry"):
+            if name in ("uptime", "nearest_expiry"):
                 print(f"{name}: {span(value) if value is not None else '-'}")
-            else:
-                print(f"{name}: {escape(str(value))}")
+                continue
+            for labels, number in sorted(leaves(value)):
+                print(f"{escape(' '.join((name, *labels)))}: {escape(str(number))}")
     return OK
 
 

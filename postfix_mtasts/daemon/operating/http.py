@@ -27,7 +27,8 @@ from prometheus_client.exposition import choose_encoder
 
 from ...errors import ListenError
 from ...process.listeners import split_inet
-from .metrics import Collector, Snapshot
+from .metrics import Collector
+from .numbers import Numbers
 
 CLIENTS = 8  # connections at once
 LOOP_PATIENCE = 5.0  # seconds for the daemon's loop to answer
@@ -54,10 +55,10 @@ class HttpServer:
         self,
         address: str,
         loop: asyncio.AbstractEventLoop,
-        snapshot: Callable[[], Coroutine[Any, Any, Snapshot]],
+        numbers: Callable[[], Coroutine[Any, Any, Numbers]],
         faults: Callable[[], list[str]],
     ) -> None:
-        self._loop, self._snapshot, self._faults = loop, snapshot, faults
+        self._loop, self._numbers, self._faults = loop, numbers, faults
         self._clients: list[asyncio.Task[Any] | None] = []  # the oldest first
         sock = _listening(address)
         self._own, self._closed = asyncio.new_event_loop(), asyncio.Event()
@@ -120,7 +121,7 @@ class HttpServer:
         try:
             match path:
                 case "/metrics":
-                    return _metrics(await self._ask(self._snapshot), accepted)
+                    return _metrics(await self._ask(self._numbers), accepted)
                 case "/healthz":
                     faults = await self._ask(self._moving)
                 case _:
@@ -178,9 +179,9 @@ def _accepted(fields: list[str]) -> str:
     return ""
 
 
-def _metrics(snapshot: Snapshot, accepted: str) -> _Answer:
+def _metrics(numbers: Numbers, accepted: str) -> _Answer:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(snapshot))
+    registry.register(Collector(numbers))
     encode, content_type = choose_encoder(accepted)
     return _Answer(200, encode(registry), content_type)
 

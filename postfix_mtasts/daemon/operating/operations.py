@@ -19,9 +19,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from ... import __version__
 from ...adapters.store.rows import VERSION, decode
 from ...config.settings import MapSettings
 from ...core.answering import of_policy
@@ -37,8 +37,9 @@ from ..counters import Counts
 from ..policies.finder import Ending
 from ..policies.keeper import Keeper
 from ..policies.known import Holding
-from .status import Running, overview
-from .survey import in_turns, survey
+from .numbers import Numbers
+from .status import overview
+from .survey import ALONE, Running, gather, in_turns
 
 AT_ONCE = 32  # fetches of one request under way
 SMTP = 25
@@ -144,18 +145,11 @@ class Operations:
         return {"answers": answers, "replies": replies}
 
     async def _stats(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
-        ends: list[float] = []
-        policies = await survey(self._known, lambda holding: ends.append(holding.left))
-        lookups = self._counts.all_lookups()
-        yield {
-            "version": __version__,
-            "uptime": self._clock.monotonic() - self._began,
-            "policies": {mode: number for mode, number in policies.modes.items() if number},
-            "negatives": self._known.lacks,
-            "lookups": {f"{name} {answer}": number for (name, answer), number in lookups.items()},
-            "fetches": dict(self._counts.fetches),
-            "nearest_expiry": min(ends, default=None),
-        }
+        yield {"uptime": self._clock.monotonic() - self._began} | asdict(await self.numbers())
+
+    async def numbers(self) -> Numbers:
+        """What is counted, as it is now."""
+        return await gather(self._known, self._counts, self.running() if self.running is not None else ALONE)
 
     async def _status(self, request: dict[str, Any]) -> AsyncIterator[Answer]:
         if self.running is None:

@@ -1,43 +1,29 @@
 """What `status` shows: a running daemon at one moment, as one object.
 
-Numbers are those of daemon/metrics.py, without prometheus_client; beside them
-stand the domains whose last fetch failed, by kind, those in most need first.
-How it looks is cli/status.py's.
+Numbers are those of numbers.py, as /metrics has them. Beside them stand the
+domains whose last fetch failed, by kind, those in most need first. How it
+looks is cli/commands/status.py's.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ... import __version__
 from ...core.names import Domain
 from ...core.outcome import Failed, OwnFault
 from ...core.policy import Mode
 from ...core.quoting import LIMIT
 from ..counters import Counts
 from ..policies.known import Holding, Known, Lack
-from .survey import in_turns, survey
+from .survey import Running, gather, in_turns
 
 DAY = 86_400.0  # seconds that a failure is shown
 WORST = 5  # domains named of each kind
 DNS = "dns"  # the kind of failure that RFC 8460 has no result type for
 _SORTED_OUT = 100  # domains of a kind kept before only the worst are
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What the daemon around the keeper knows of itself."""
-
-    directory: str  # of the store
-    listen: list[str]
-    metrics: str | None
-    connections: int
-    refresh_due: int
-    refresh_lag: float  # seconds
-    faults: list[str]  # a sentence each
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +56,12 @@ async def overview(known: Known, counts: Counts, now: float, uptime: float, runn
             failing = _Failing(entry.domain, entry.policy.mode, ends, trouble.failures, None, trouble.reason)
             _note(kinds, numbers, trouble.result_type, failing)
 
-    policies = await survey(known, meet)
+    counted = await gather(known, counts, running, meet)
     async for domain, lack in in_turns(known.all_lacks()):
         if lack.failed and lack.age < DAY:
             kind, reason = _kind(lack)
             _note(kinds, numbers, kind, _Failing(domain, None, None, None, lack.age, reason))
-    buckets = counts.cold_buckets()
-    return {
-        "version": __version__,
+    return asdict(counted) | {
         "pid": os.getpid(),
         "started_at": now - uptime,
         "uptime": uptime,
@@ -86,17 +70,6 @@ async def overview(known: Known, counts: Counts, now: float, uptime: float, runn
         "directory": running.directory,
         "listen": running.listen,
         "metrics": running.metrics,
-        "connections": running.connections,
-        "policies": policies.modes,
-        "nearest_expiry": policies.nearest,
-        "negatives": known.lacks,
-        "lookups": _nested(counts.all_lookups()),
-        "cold": {"number": buckets[-1][1], "seconds": counts.cold_seconds, "within": dict(buckets)},
-        "refresh": {"due": running.refresh_due, "lag": running.refresh_lag},
-        "fetches": dict(counts.fetches),
-        "dns_queries": _nested(counts.dns_queries),
-        "reports": dict(counts.reports),
-        "errors": counts.errors,
         "failures": [
             {"kind": kind, "domains": number, "worst": [_shown(each) for each in _worst(kinds[kind])]}
             for kind, number in numbers.most_common()
@@ -135,10 +108,3 @@ def _shown(failing: _Failing) -> dict[str, Any]:
         "ago": failing.ago,
         "reason": failing.reason[:LIMIT],
     }
-
-
-def _nested(counted: dict[tuple[str, str], int] | Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    nested: dict[str, dict[str, int]] = {}
-    for (outer, inner), number in counted.items():
-        nested.setdefault(outer, {})[inner] = number
-    return nested

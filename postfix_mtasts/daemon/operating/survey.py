@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ... import __version__
 from ...core.policy import Mode
+from ..counters import Counts
 from ..policies.known import Holding, Known
+from .numbers import Cold, Numbers, RefreshNumbers, WorkerNumbers
 
 CHUNK = 200  # items between two turns of the loop
 
@@ -17,15 +20,27 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """The policies held."""
+class Running:
+    """What the daemon around the keeper knows of itself."""
 
-    modes: dict[str, int]  # how many of each mode, all modes
-    failing: int  # how many could not be fetched when last tried
-    nearest: float | None  # seconds until the first ends; None: there is none
+    directory: str  # of the store
+    listen: list[str]
+    metrics: str | None  # where monitoring asks
+    connections: int
+    refresh_due: int
+    refresh_lag: float  # seconds
+    dns_up: bool
+    workers: int
+    worker_deaths: int
+    faults: list[str]  # a sentence each
 
 
-async def survey(known: Known, meet: Callable[[Holding], None] = lambda holding: None) -> Survey:
+ALONE = Running("", [], None, 0, 0, 0.0, True, 0, 0, [])  # no daemon is around
+
+
+async def gather(
+    known: Known, counts: Counts, running: Running, meet: Callable[[Holding], None] = lambda holding: None
+) -> Numbers:
     """Count; *meet* is called with each policy."""
     modes: Counter[str] = Counter({str(mode): 0 for mode in Mode})
     failing, nearest = 0, float("inf")
@@ -35,7 +50,30 @@ async def survey(known: Known, meet: Callable[[Holding], None] = lambda holding:
         if 0 < holding.left < nearest:
             nearest = holding.left
         meet(holding)
-    return Survey(dict(modes), failing, nearest if nearest < float("inf") else None)
+    buckets = counts.cold_buckets()
+    return Numbers(
+        version=__version__,
+        lookups=_nested(counts.all_lookups()),
+        cold=Cold(buckets[-1][1], counts.cold_seconds, dict(buckets)),
+        policies=dict(modes),
+        negatives=known.lacks,
+        nearest_expiry=nearest if nearest < float("inf") else None,
+        fetches=dict(counts.fetches),
+        dns_queries=_nested(counts.dns_queries),
+        dns_up=running.dns_up,
+        reports=dict(counts.reports),
+        refresh=RefreshNumbers(running.refresh_due, running.refresh_lag, failing),
+        connections=running.connections,
+        errors=counts.errors,
+        workers=WorkerNumbers(running.workers, running.worker_deaths),
+    )
+
+
+def _nested(counted: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (outer, inner), number in counted.items():
+        nested.setdefault(outer, {})[inner] = number
+    return nested
 
 
 async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:

@@ -17,7 +17,7 @@ from postfix_mtasts.core.outcome import ResultType, Stage
 from postfix_mtasts.daemon.operating import control_socket
 from postfix_mtasts.daemon.operating.control_socket import CLIENTS, ControlServer
 from postfix_mtasts.daemon.operating.operations import Operations
-from postfix_mtasts.daemon.operating.status import Running
+from postfix_mtasts.daemon.operating.survey import Running
 from postfix_mtasts.errors import InputError
 from tests.support.fakes import faults
 from tests.support.fakes.entries import DAY, NOW, entry
@@ -109,7 +109,18 @@ async def test_an_imported_policy_has_its_record_read_soon(world: World) -> None
     assert world.resolver.count == 1
 
 
-RUNNING = Running("/var/lib/postfix-mtasts", ["inet:127.0.0.1:8462"], None, 3, 1, 90.0, ["it is late"])
+RUNNING = Running(
+    directory="/var/lib/postfix-mtasts",
+    listen=["inet:127.0.0.1:8462"],
+    metrics=None,
+    connections=3,
+    refresh_due=1,
+    refresh_lag=90.0,
+    dns_up=True,
+    workers=2,
+    worker_deaths=0,
+    faults=["it is late"],
+)
 
 
 async def overview(world: World) -> dict[str, Any]:
@@ -140,7 +151,7 @@ async def test_status_of_a_fresh_daemon(world: World) -> None:
         None,
         3,
         ["it is late"],
-        {"due": 1, "lag": 90.0},
+        {"due": 1, "lag": 90.0, "failing": 0},
     ]
 
 

@@ -18,26 +18,24 @@ import pytest
 from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.operating import http
 from postfix_mtasts.daemon.operating.http import HttpServer
-from postfix_mtasts.daemon.operating.metrics import Snapshot
-from postfix_mtasts.daemon.operating.survey import Survey
+from postfix_mtasts.daemon.operating.numbers import Cold, Numbers, RefreshNumbers, WorkerNumbers
 from postfix_mtasts.errors import ListenError
 
-SNAPSHOT = Snapshot(
-    lookups={("postfix", "secure"): 3, ("postfix", "notfound"): 2},
-    cold_buckets=[("0.005", 1), ("+Inf", 2)],
-    cold_seconds=1.5,
+NUMBERS = Numbers(
+    version="1.2.3",
+    lookups={"postfix": {"secure": 3, "notfound": 2}},
+    cold=Cold(2, 1.5, {"0.005": 1, "+Inf": 2}),
+    policies={"enforce": 1, "testing": 0, "none": 0},
+    negatives=5,
+    nearest_expiry=86400.0,
     fetches={"ok": 1, "sts-webpki-invalid": 4},
-    dns_queries={("TXT", "nxdomain"): 7},
+    dns_queries={"TXT": {"nxdomain": 7}},
     dns_up=False,
     reports={"sent": 11},
-    policies=Survey({"enforce": 1, "testing": 0, "none": 0}, 2, 86400.0),
-    negatives=5,
+    refresh=RefreshNumbers(9, 10.5, 2),
     connections=6,
     errors=8,
-    workers=2,
-    worker_deaths=3,
-    refresh_due=9,
-    refresh_lag=10.5,
+    workers=WorkerNumbers(2, 3),
 )
 
 LINES = [
@@ -59,7 +57,7 @@ LINES = [
     "mtasts_policy_expiry_seconds 86400.0",
     "mtasts_connections 6.0",
     "mtasts_errors_total 8.0",
-    "mtasts_build_info{",
+    'mtasts_build_info{version="1.2.3"} 1.0',
 ]
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the environment names
@@ -81,7 +79,7 @@ def ask(address: str, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-async def nothing_shown() -> Snapshot:
+async def nothing_shown() -> Numbers:
     raise AssertionError
 
 
@@ -92,9 +90,9 @@ Serve = Callable[..., None]
 def serve(loop: asyncio.AbstractEventLoop, address: str) -> Iterator[Serve]:
     servers: list[HttpServer] = []
 
-    def start(snapshot: Snapshot = SNAPSHOT, faults: Callable[[], list[str]] = list) -> None:
-        async def shown() -> Snapshot:
-            return snapshot
+    def start(numbers: Numbers = NUMBERS, faults: Callable[[], list[str]] = list) -> None:
+        async def shown() -> Numbers:
+            return numbers
 
         servers.append(HttpServer(address, loop, shown, faults))
 
@@ -114,7 +112,7 @@ def test_every_metric_has_its_name_and_labels(serve: Serve, address: str) -> Non
 
 def test_without_a_policy_there_is_no_nearest_end(serve: Serve, address: str) -> None:
     """An absent series, not a misleading zero."""
-    serve(replace(SNAPSHOT, policies=Survey({}, 0, None)))
+    serve(replace(NUMBERS, nearest_expiry=None))
     assert "mtasts_policy_expiry_seconds " not in ask(address, "/metrics")[1]
 
 
