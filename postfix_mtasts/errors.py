@@ -14,6 +14,7 @@ MtaStsError                base; caught at the edge of a thread, a task or a com
 │   ├── UpdateError        the name server did not take a dynamic update
 │   └── AcmeError          the ACME server gives no certificate now
 ├── StoreError             the store cannot be read or written now
+│   └── ForbiddenError     this user may not ask for it
 ├── LibraryError           a library that a command needs is not installed
 ├── StoreBusyError         another process holds the store
 └── ListenError            an address cannot be listened on
@@ -111,6 +112,10 @@ class StoreError(MtaStsError):
 
 class LibraryError(MtaStsError):
     """A library that only some commands need is not installed; the message says what to install."""
+
+
+class ForbiddenError(StoreError):
+    """This user may not ask the daemon; the message says who may."""
 
 
 class StoreBusyError(MtaStsError):

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from ..config.file import Loaded
 from ..daemon.directory import CONTROL, store_directory
-from ..errors import InputError, StoreError
+from ..errors import ForbiddenError, InputError, StoreError
 from ..process.listeners import short
 from .text import shown
 
@@ -55,7 +55,7 @@ def connect(directory: Path, seconds: float | None = None) -> socket.socket | No
         return None
     except PermissionError as error:
         sock.close()
-        raise StoreError(f"{directory / CONTROL}: {error.strerror}; {_who_may(directory)}") from None
+        raise ForbiddenError(f"{directory / CONTROL}: {error.strerror}; {_who_may(directory)}") from None
     except OSError as error:
         sock.close()
         raise StoreError(f"{directory / CONTROL}: {error.strerror or error}") from None

@@ -14,12 +14,15 @@ from typing import Any
 from ...config.file import read
 from ...core.quoting import json_line, quote
 from ...daemon.directory import store_directory
-from ...errors import StoreError
+from ...errors import ConfigError, ForbiddenError, StoreError
 from ..client import Answer, ask_daemon
 from ..tables import Cell, Table, show
 from ..text import shown, span, when
 
 OK, UNWELL = 0, 1
+WARNING, CRITICAL, UNKNOWN = 1, 2, 3  # with --monitor
+_STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+LAG = 3600.0  # seconds that the refresher may be behind before --monitor warns, as docs/monitoring/alerts.yml does
 PATIENCE = 10.0  # seconds that the daemon may take
 ANSWERS = ("secure", "dane-only", "notfound", "temp", "perm")
 _BAD = ("temp", "perm")  # answers that defer mail
@@ -37,26 +40,79 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
             "and whose policies cannot be fetched. In colour on a terminal if python3-rich is installed."
         ),
         epilog="exit codes: 0 well, 1 unwell, 64 wrong usage, 69 no daemon runs or it does not answer,\n"
-        "78 bad configuration\n\n"
+        "78 bad configuration; with --monitor 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN\n\n"
         "examples:\n"
         "  postfix-mtasts status\n"
-        "  postfix-mtasts status --json | jq '.failures[].kind'",
+        "  postfix-mtasts status --json | jq '.failures[].kind'\n"
+        "  postfix-mtasts status --monitor",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--monitor", action="store_true", help="print one line in the Monitoring Plugins format")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Ask, print, and return 1 if the daemon says that it is not well. Raises: ConfigError, StoreError."""
+    """Ask, print, and return how the daemon is. Raises: ConfigError, StoreError."""
+    if args.monitor:
+        return _monitor(args)
+    status = _ask(args)
+    if args.json:
+        print(json_line(status))
+    else:
+        show(list(_tables(status)))
+    return UNWELL if status["faults"] else OK
+
+
+def _ask(args: argparse.Namespace) -> Answer:
+    """Ask the daemon how it is. Raises: ConfigError, StoreError if none runs, ForbiddenError."""
     loaded = read(args.config)
     answers = ask_daemon(loaded, {"do": "status"}, PATIENCE)
     if not answers:
         raise StoreError(f"no daemon runs on {store_directory(loaded, make=False)}; `cache` shows what is stored there")
-    if args.json:
-        print(json_line(answers[0]))
-    else:
-        show(list(_tables(answers[0])))
-    return UNWELL if answers[0]["faults"] else OK
+    return answers[0]
+
+
+def _monitor(args: argparse.Namespace) -> int:
+    """Print one line as the Monitoring Plugins do, whatever goes wrong, and return its exit code."""
+    numbers = ""
+    try:
+        status = _ask(args)
+        state, text = _judged(status)
+        numbers = f" | {_numbers(status)}"
+    except ForbiddenError as error:
+        state, text = UNKNOWN, str(error)
+    except StoreError as error:
+        state, text = CRITICAL, str(error)
+    except ConfigError as error:
+        state, text = UNKNOWN, error.faults[0]
+    print(f"MTASTS {_STATES[state]} - {shown(text).replace('|', '/')}{numbers}")
+    return state
+
+
+def _judged(status: Answer) -> tuple[int, str]:
+    """Return the state, and why it is."""
+    if status["faults"]:
+        return CRITICAL, "; ".join(status["faults"])
+    if status["refresh"]["lag"] > LAG:
+        return WARNING, f"the refresher is {span(status['refresh']['lag'])} behind"
+    held = f"{sum(status['policies'].values())} policies, up {span(status['uptime'])}"
+    return OK, held if status["loaded"] else f"{held}, the stored policies are still being read"
+
+
+def _numbers(status: Answer) -> str:
+    """Return the performance data."""
+    refresh = status["refresh"]
+    numbers = {
+        "policies": sum(status["policies"].values()),
+        "without": status["negatives"],
+        "connections": status["connections"],
+        "failing": sum(failure["domains"] for failure in status["failures"]),
+        "refresh_due": refresh["due"],
+        "refresh_lag": f"{refresh['lag']:.0f}s;{LAG:.0f}",
+        "errors": f"{status['errors']}c",
+    }
+    return " ".join(f"{name}={number}" for name, number in numbers.items())
 
 
 def _tables(status: Answer) -> Iterator[Table]:

@@ -19,6 +19,7 @@ from postfix_mtasts.cli.commands import status
 from postfix_mtasts.cli.main import main
 from postfix_mtasts.config.file import DEFAULT, Loaded
 from postfix_mtasts.config.settings import Settings
+from postfix_mtasts.errors import ForbiddenError
 from tests.support.fakes.control import FakeControl
 
 BOUNDS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "15.0", "+Inf")
@@ -287,3 +288,56 @@ def test_a_daemon_that_stands_still_is_not_waited_for(
         deaf.listen()
         assert main(["status", "--config", str(directory / "config.yml")]) == 69
     assert capsys.readouterr().err == "postfix-mtasts: the daemon does not answer on its control socket\n"
+
+
+MONITORED: list[tuple[str, dict[str, Any], int, str]] = [
+    ("well", {}, 0, "MTASTS OK - 10000 policies, up 3.2d | "),
+    ("loading", FRESH, 0, "MTASTS OK - 0 policies, up 3.2d, the stored policies are still being read | "),
+    ("behind", {"refresh": {"due": 9, "lag": 7_200.0}}, 1, "MTASTS WARNING - the refresher is 2.0h behind | "),
+    ("unwell", {"faults": ["the disk is full", "no DNS"]}, 2, "MTASTS CRITICAL - the disk is full; no DNS | "),
+    ("hostile", {"faults": ["a|b\n\x1b[2J"]}, 2, r"MTASTS CRITICAL - a/b\n\x1b[2J | "),
+]
+
+
+@pytest.mark.parametrize(("title", "changes", "code", "begin"), MONITORED, ids=[case[0] for case in MONITORED])
+def test_for_monitors_it_is_one_line(
+    title: str,
+    changes: dict[str, Any],
+    code: int,
+    begin: str,
+    command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """State, reason, performance data; exit code 0 OK, 1 WARNING, 2 CRITICAL."""
+    assert command("--monitor", **changes) == code
+    out = capsys.readouterr().out
+    assert out.startswith(begin)
+    assert re.fullmatch(r"[ -~]+\|( [a-z_]+=[0-9]+[sc]?(;[0-9]+)?)+\n", out)
+    assert out.count("|") == 1
+
+
+def test_the_performance_data(command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts, the refresher's lag with its limit, and a counter."""
+    command("--monitor")
+    assert capsys.readouterr().out.partition(" | ")[2] == (
+        "policies=10000 without=54321 connections=12 failing=3 refresh_due=3 refresh_lag=150s;3600 errors=0c\n"
+    )
+
+
+def test_monitors_are_told_what_is_not_known(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No daemon is CRITICAL; who may not ask, or has a faulty configuration, knows nothing."""
+    words = ["status", "--monitor", "--config", str(directory / "config.yml")]
+    assert main(words) == 2
+    assert capsys.readouterr().out.startswith(f"MTASTS CRITICAL - no daemon runs on {directory}; ")
+
+    def forbidden(*args: Any) -> Any:
+        raise ForbiddenError("control: Permission denied; only root may")
+
+    monkeypatch.setattr(status, "ask_daemon", forbidden)
+    assert main(words) == 3
+    assert capsys.readouterr().out == "MTASTS UNKNOWN - control: Permission denied; only root may\n"
+    (directory / "config.yml").write_text("x: 1\n")
+    assert main(words) == 3
+    assert "config.yml:1: x: unknown key" in capsys.readouterr().out
