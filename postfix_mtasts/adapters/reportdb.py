@@ -35,7 +35,7 @@ from ..errors import StoreError
 
 DATABASE = "reports.db"
 UNREADABLE = "unreadable"  # the directory of what could not be read
-BUSY_TIMEOUT = 30.0  # seconds
+BUSY_TIMEOUT = 15.0  # seconds
 VERSION = 1  # of the schema
 
 _SCHEMA = """

@@ -76,11 +76,11 @@ class Collector(Program):
 
 
 class Reportd(Program):
-    """tlsrpt-reportd: writes yesterday's reports of *collector* into `reports`; nothing is mailed."""
+    """tlsrpt-reportd: writes yesterday's reports of *collector* into `reports`, and hands each mail to *sendmail*."""
 
-    def __init__(self, directory: Path, collector: Collector) -> None:
+    def __init__(self, directory: Path, collector: Collector, sendmail: str = "cat") -> None:
         super().__init__(directory)
-        self._collector = collector
+        self._collector, self._sendmail = collector, sendmail
         self._reports = directory / "reports"
         self._reports.mkdir()
 
@@ -98,7 +98,7 @@ class Reportd(Program):
                 "--sender_address",
                 "tls@sender.test",
             ),
-            *("--debug_send_file_dest", str(self._reports), "--sendmail_script", "cat"),
+            *("--debug_send_file_dest", str(self._reports), "--sendmail_script", self._sendmail),
             *("--spread_out_delivery", "1", "--interval_main_loop", "1"),
             *("--min_wait_domainlist", "0", "--max_wait_domainlist", "1"),
             *("--min_wait_domaindetails", "0", "--max_wait_domaindetails", "1"),
