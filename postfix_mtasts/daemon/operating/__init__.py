@@ -3,6 +3,7 @@
 operations      what `cache`, `status` and `query` ask of the daemon
 control_socket  the socket that they ask over
 status          the daemon on one screen
+numbers         the one table of what is counted
 survey          all policies counted, in turns
 metrics, http   Prometheus text at /metrics, /healthz
 health          whether loop, refresher and store move
