@@ -25,13 +25,13 @@ from .policies.keeper import Keeper
 from .policies.refresher import Refresher
 from .policies.reporting import Reporter
 from .policies.store_thread import StoreKeeper
-from .serving.handler import Answerer
-from .serving.reply_cache import Frames
+from .serving.handler import Handler
+from .serving.reply_cache import ReplyCache
 from .serving.server import Server
 from .workers.fast_path import FastPath
 from .workers.pool import Pool
 
-EMPTYINGS = 5  # of the ready replies, in the time that a record id is believed
+EMPTYINGS = 5  # of the reply cache, within refresh.recheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Parts:
     clock: Clock
     current: Current
     counts: Counts
-    frames: Frames
+    reply_cache: ReplyCache
     store: StoreKeeper
     pool: Pool
     fast_path: FastPath
@@ -93,7 +93,7 @@ def offline(settings: Settings, store: StoreKeeper) -> Offline:
 def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asyncio.AbstractEventLoop) -> Parts:
     """Make the parts of a daemon whose store is in *directory*."""
     clock, current, counts, silence = SystemClock(), Current(settings), Counts(), Silence()
-    frames = Frames(_emptied_every(settings), clock.monotonic)
+    reply_cache = ReplyCache(_emptied_every(settings), clock.monotonic)
 
     def count_dns(rdtype: str, result: str, number: int) -> None:
         counts.dns(rdtype, result, number)
@@ -109,23 +109,23 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
         store,
         clock,
         counts,
-        changed=frames.empty,
+        changed=reply_cache.empty,
         plan=agenda.push,
         report=reporter.report,
     )
     store.contents = keeper.known.contents
     refresher = Refresher(loop, agenda, keeper.due, clock.monotonic)
-    answerer = Answerer(keeper, frames, counts, clock.monotonic)
-    server = Server(frames, answerer.answer)
+    handler = Handler(keeper, reply_cache, counts, clock.monotonic)
+    server = Server(reply_cache, handler.answer)
     operations = Operations(keeper, counts, clock)
-    answerer.configure(settings.maps)
+    handler.configure(settings.maps)
     operations.configure(settings.maps)
 
     current.changed(lambda new: (new.dns, new.fetch, new.lookup.wait), lambda _: pool.configure(current.settings))
     current.changed(lambda new: (new.dns, new.fetch), lambda _: fast_path.configure(current.settings.dns))
     current.changed(lambda new: (new.dns.servers, new.dns.trust_ad), lambda _: keeper.dane.clear())
-    current.changed(_emptied_every, frames.configure)
-    current.changed(lambda new: new.maps, answerer.configure)
+    current.changed(_emptied_every, reply_cache.configure)
+    current.changed(lambda new: new.maps, handler.configure)
     current.changed(lambda new: new.maps, operations.configure)
     current.changed(lambda new: new, keeper.configure)
     current.changed(lambda new: new, reporter.configure)
@@ -136,7 +136,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
         clock,
         current,
         counts,
-        frames,
+        reply_cache,
         store,
         pool,
         fast_path,
@@ -152,5 +152,5 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
 
 
 def _emptied_every(settings: Settings) -> float:
-    """Seconds between two emptyings of the ready replies."""
+    """Return the seconds between two emptyings of the reply cache."""
     return settings.refresh.recheck / EMPTYINGS

@@ -1,4 +1,4 @@
-"""What is counted: plain integers, written by the event loop alone."""
+"""Count lookups, fetches and queries: plain integers that only the event loop writes."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Counts:
         self._cold = [0] * (len(BOUNDS) + 1)  # cold lookups, by the bound they stay under
 
     def lookups(self, map_name: str, answer: str) -> Cell:
-        """The cell that counts one kind of answer on one map; the answer path adds to it."""
+        """Return the cell that counts one kind of answer on one map; connections add to it."""
         return self._lookups[map_name, answer]
 
     def all_lookups(self) -> dict[tuple[str, str], int]:
         return {key: cell[0] for key, cell in self._lookups.items()}
 
     def cold(self, seconds: float) -> None:
-        """A lookup had to wait for the network, for *seconds*."""
+        """Count a lookup that waited *seconds* for the network."""
         self.cold_seconds += seconds
         self._cold[bisect_left(BOUNDS, seconds)] += 1
 
     def cold_buckets(self) -> list[tuple[str, int]]:
-        """Upper bound in seconds, and how many cold lookups took no longer."""
+        """Return pairs of an upper bound in seconds and the number of cold lookups that took no longer."""
         return list(zip([*map(str, BOUNDS), "+Inf"], accumulate(self._cold), strict=True))
 
     def dns(self, rdtype: str, result: str, number: int) -> None:

@@ -1,4 +1,4 @@
-"""The settings in force: a reload swaps them whole, and tells those who depend on what changed."""
+"""Hold the settings in force: a reload swaps them whole and tells each part what changed for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon, whole: builds everything, handles signals, reloads, ends.
+"""Run the daemon: start, signals, reloads, drain, end.
 
 Order of the start: configuration, store (its lock decides who runs), loop,
 listeners, READY; the store is then loaded in the background.
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# SIGTERM ends all within five seconds, whatever hangs:
-DRAIN = 3.9  # seconds for what is under way
+# SIGTERM ends the process within five seconds, whatever hangs:
+DRAIN = 3.9  # seconds for lookups under way
 FLUSH = 0.7  # seconds for the store to write what is queued
 LOG_FLUSH = 0.2  # seconds for the log
 STDERR = 2
@@ -65,7 +65,7 @@ def run(loaded: Loaded, config_file: str | None) -> None:
 
 
 def _check_listeners(settings: Settings, passed: Mapping[str, socket.socket]) -> None:
-    """Raises: ListenError where there would be none."""
+    """Make sure that there is an address to listen on. Raises: ListenError."""
     if not passed and not settings.listen:
         raise ListenError("listen is empty and systemd passed no socket; name an address, such as inet:127.0.0.1:8462")
 
@@ -99,7 +99,7 @@ async def _main(
 
 
 class Daemon:
-    """The parts of a running daemon, from its start to its end."""
+    """Runs the parts of a daemon from its start to its end."""
 
     def __init__(
         self,
@@ -128,11 +128,11 @@ class Daemon:
         return self.parts.current.settings
 
     def _clock_difference(self) -> float:
-        """Changes only when somebody sets the clock."""
+        """Return the difference of the two clocks, which changes only when somebody sets one."""
         return self.parts.clock.wall() - self.parts.clock.monotonic()
 
     async def start(self) -> None:
-        """Raises: ListenError."""
+        """Listen, begin to load the store, and tell systemd. Raises: ListenError."""
         for number in signals.END:
             self._loop.add_signal_handler(number, self.stopped.set)
         self._loop.add_signal_handler(signals.RELOAD, self._hang_up)
@@ -143,7 +143,7 @@ class Daemon:
         self.parts.keeper.check_resolver()
         self._spawn(self._load())
         self._loop.call_later(TICK, self._tick)
-        self._empty_frames()
+        self._empty_replies()
         log.info("ready %s", KV(listen=" ".join(self.parts.server.addresses), version=__version__))
         self._tell_for_sure("READY=1")
         self._ready = True
@@ -151,7 +151,7 @@ class Daemon:
             self._reloads.ask()
 
     def _hang_up(self) -> None:
-        """Read the configuration again; not before the one that the daemon starts with is in force."""
+        """Have the configuration read again, once the daemon is ready."""
         self._hung_up = True
         if self._ready:
             self._reloads.ask()
@@ -162,14 +162,14 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def _load(self) -> None:
-        """Hold all that is stored."""
+        """Load all stored policies into memory."""
         with contextlib.suppress(asyncio.CancelledError):
             await self.parts.store.load(self.parts.keeper.load)
             self.parts.keeper.all_loaded()
             gc.freeze()  # what was loaded stays: no collection needs to walk it again
 
     async def _listen(self, settings: Settings) -> None:
-        """Listen where *settings* say, for Postfix and for monitoring; all of it or nothing. Raises: ListenError."""
+        """Listen for Postfix and for monitoring as *settings* say, or change nothing. Raises: ListenError."""
         address, fresh = settings.metrics.listen, self._http
         if address != self._http_address:
             fresh = self._open_http(address) if address is not None else None
@@ -189,7 +189,7 @@ class Daemon:
         return HttpServer(address, self._loop, self.parts.operations.numbers, self.parts.health.faults)
 
     def _running(self) -> Running:
-        """What `status` shows beside what is known of domains."""
+        """Return what `status` shows about the process."""
         due, lag = self.parts.agenda.overdue(self.parts.clock.monotonic())
         return Running(
             directory=str(self._directory),
@@ -216,11 +216,11 @@ class Daemon:
         self._clocks = clocks
 
     def _tell_for_sure(self, state: str) -> None:
-        """Tell systemd *state*, now or at a tick to come: it ends a service whose READY=1 is lost."""
+        """Tell systemd *state*, now or at a later tick: it would end a service whose READY=1 got lost."""
         self._untold = "" if systemd.notify(state) else state
 
     def _tell_systemd(self) -> None:
-        """Give the watchdog its sign of life, and tell every ten seconds how much there is."""
+        """Tell the watchdog that the daemon moves, and every ten seconds the counts."""
         if self._untold:
             self._tell_for_sure(self._untold)
         if self._watched and not self.parts.health.refresher_fault():
@@ -229,11 +229,11 @@ class Daemon:
             known, clients = self.parts.keeper.known, len(self.parts.server.connections)
             systemd.notify(f"STATUS={known.policies} policies, {known.lacks} without, {clients} connections")
 
-    def _empty_frames(self) -> None:
-        self._loop.call_later(self.parts.frames.turn(), self._empty_frames)
+    def _empty_replies(self) -> None:
+        self._loop.call_later(self.parts.reply_cache.turn(), self._empty_replies)
 
     async def _reload(self) -> None:
-        """Check, then swap; with a fault the old configuration stays in force."""
+        """Read and check the configuration, then swap it in; a faulty one changes nothing."""
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.parts.clock.monotonic() * 1e6)}")
         try:
             loaded = read(self._config_file, again=True)
@@ -261,7 +261,7 @@ class Daemon:
         await self.parts.keeper.plan_anew()
 
     async def stop(self) -> None:
-        """Stop accepting, answer what is under way, close. Five seconds at most, whatever hangs."""
+        """Stop accepting, answer what is under way, close: within five seconds, whatever hangs."""
         self._tell_for_sure("STOPPING=1")
         self.parts.keeper.stop()
         await self._reloads.end()

@@ -1,4 +1,4 @@
-"""Work that is asked for now and then, and done once at a time."""
+"""Do work that is asked for now and then, one piece at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Repeating:
-    """Does *work* when asked. However often it is asked meanwhile, it does it once more afterwards."""
+    """Does *work* when asked; all who ask while it is under way share one more."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._work = work
@@ -20,13 +20,13 @@ class Repeating:
         self._task: asyncio.Task[None] | None = None
 
     def ask(self) -> None:
-        """Have the work done, soon; to be called on the event loop."""
+        """Have the work done soon. Call it on the event loop."""
         self._wanted = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def end(self) -> None:
-        """Break off what is under way, and do no more."""
+        """Cancel what is under way, and do no more."""
         self._wanted = False
         if self._task is not None:
             self._task.cancel()

@@ -29,13 +29,13 @@ SUN_PATH_LIMIT = 107  # bytes of a unix socket's path, without its final NUL
 
 
 def split_inet(address: str) -> tuple[str, int]:
-    """Host and port of a checked "inet:HOST:PORT" or "inet:[V6]:PORT", with or without "inet:"."""
+    """Return host and port of a checked "inet:HOST:PORT" or "inet:[V6]:PORT"; "inet:" may be missing."""
     host, _, port = address.removeprefix("inet:").rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def holds(sock: socket.socket, address: str) -> bool:
-    """Whether *address* cannot be bound beside *sock*, which listens there already, under whatever name."""
+    """Tell whether *sock* already accepts the connections to *address*, so that it cannot be bound as well."""
     place = sock.getsockname()
     if address.startswith("unix:"):
         return sock.family == socket.AF_UNIX and _real(os.fsdecode(place)) == _real(address.removeprefix("unix:"))
@@ -52,7 +52,7 @@ def holds(sock: socket.socket, address: str) -> bool:
 
 
 def _real(path: str) -> str:
-    """*path* without symbolic links above its last name."""
+    """Resolve symbolic links in the directory of *path*, not in its last name."""
     return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
@@ -62,7 +62,7 @@ def _resolve(host: str, port: int) -> list[tuple[int, int, int, str, tuple[Any, 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What an address was bound to."""
+    """The sockets that an address was bound to."""
 
     socks: list[socket.socket]  # not yet listening
     file: SocketFile | None  # of a unix socket
@@ -79,7 +79,7 @@ class SocketFile:
     """The file of a unix socket that this process bound."""
 
     def __init__(self, path: Path) -> None:
-        """Open what stands at *path* now, which was bound a moment ago. Raises: OSError, ListenError."""
+        """Open the file at *path*, which must have been bound just now. Raises: OSError, ListenError."""
         self._path = path
         self._descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         if not stat.S_ISSOCK(os.fstat(self._descriptor).st_mode):
@@ -87,7 +87,7 @@ class SocketFile:
             raise ListenError(f"unix:{path}: somebody else replaces the socket; choose a directory of your own")
 
     def in_place(self) -> bool:
-        """Whether the path still leads to it."""
+        """Tell whether its path still leads to it."""
         try:
             return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
         except FileNotFoundError:
@@ -105,7 +105,7 @@ class SocketFile:
         os.chmod(file, settings.socket_mode)
 
     def remove(self) -> None:
-        """Remove it, unless it is gone or another stands in its place, and close it."""
+        """Close it, and remove it if it is still in place."""
         try:
             if self.in_place():
                 os.unlink(self._path)
@@ -167,7 +167,7 @@ def _bind_unix(path: Path, settings: Settings) -> Bound:
 
 
 def _remove_stale(path: Path, name: str) -> None:
-    """Make room for a socket at *path* if what is there is a socket that nobody answers."""
+    """Remove the socket at *path* if nobody listens on it. Raises: OSError, ListenError for anything else."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -183,7 +183,7 @@ def _remove_stale(path: Path, name: str) -> None:
 
 @contextmanager
 def short(path: Path) -> Iterator[str]:
-    """A name of *path* that fits into a socket address, however deep the path is."""
+    """Yield a name for *path* that fits into a socket address, however deep the path is."""
     if len(os.fsencode(path)) <= SUN_PATH_LIMIT:
         yield str(path)
         return

@@ -1,12 +1,12 @@
-"""Log lines on standard error: one event a line, `event key=value ...`, or JSON.
+"""Write log lines to standard error: one event per line, `event key=value ...`, or JSON.
 
 Modules log `log.info("event-name %s", KV(...))`; KV quotes whatever it is
 given, so that no remote text can forge a line. Under systemd (JOURNAL_STREAM)
 each line begins with journald's priority, and the journal adds the time.
 
-Rule: who logs never waits for who reads the log. Lines are queued, and a
-thread writes them; while nobody reads, LINES are kept, and those after them
-are counted and told of in one line once there is room again.
+Rule: code that logs never waits for the reader of the log. Lines are queued
+and a thread writes them. While nobody reads, LINES lines are kept; further
+ones are dropped, counted, and reported in one line once there is room again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..config.settings import LogSettings
 from ..core.quoting import KV, LIMIT, escape, json_line
 
 LINES = 2_000  # waiting to be written: a few hundred kilobytes
-TRACEBACK = 12  # places of one, the last
+TRACEBACK = 12  # call frames of a traceback, the innermost
 _OURS = __name__.partition(".")[0]
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -57,7 +57,7 @@ class _Json(logging.Formatter):
 
 
 def _parts(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
-    """Event and fields; what a library has to say becomes fields of an event of ours."""
+    """Return event and fields; a message of a library becomes the fields of an event of ours."""
     given = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
     if record.name.partition(".")[0] != _OURS:
         event, given = "library-message %s", KV(name=record.name, message=record.getMessage())
@@ -69,7 +69,7 @@ def _parts(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
 
 
 def _traceback(record: logging.LogRecord) -> str:
-    """Which only a bug brings: the places, and the error's words as far as a field takes them."""
+    """Return the traceback that a bug of ours brings, its message cut to the length of a field."""
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return ""
@@ -78,7 +78,7 @@ def _traceback(record: logging.LogRecord) -> str:
 
 
 class Log(logging.Handler):
-    """Receives every log record of this process, and writes lines to *descriptor* from a thread of its own."""
+    """Turns every log record of this process into a line, which its own thread writes to *descriptor*."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Log(logging.Handler):
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def configure(self, settings: LogSettings) -> None:
-        """Write this program's log as *settings* say; may be called again."""
+        """Use format and level of *settings* from now on."""
         self.setFormatter(_Json() if settings.format == "json" else _Text(_is_journal(self._descriptor)))
         root = logging.getLogger()
         root.handlers[:] = [self]
@@ -112,14 +112,14 @@ class Log(logging.Handler):
             self._changed.notify_all()
 
     def end(self, seconds: float) -> None:
-        """Write what is queued, and no more; wait *seconds* at most. The thread of a full pipe is left behind."""
+        """Wait *seconds* at most until the queue is written, and end the thread; if it is stuck, leave it."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()
         self.flushed(seconds)
 
     def flushed(self, seconds: float) -> bool:
-        """Wait until all that is queued is written, *seconds* at most; return whether it is."""
+        """Wait *seconds* at most until the queue is written; return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
 
@@ -135,7 +135,7 @@ class Log(logging.Handler):
                 self._changed.notify_all()
 
     def _next(self) -> list[str]:
-        """Wait for lines to write; none: it is time to end."""
+        """Wait for lines to write and return them; return none when it is time to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._lines or self._ending)
             lines, self._lines = self._lines, []
@@ -163,7 +163,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _is_journal(descriptor: int) -> bool:
-    """Whether *descriptor* goes to the journal (systemd.exec(5), JOURNAL_STREAM)."""
+    """Tell whether *descriptor* goes to the journal (systemd.exec(5), JOURNAL_STREAM)."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     with contextlib.suppress(OSError):
         status = os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""Signals until the event loop takes them over.
+"""Handle signals until the event loop takes them over.
 
 The daemon's modules and the store take half a second, in which a signal would
 end the process as if it had none to handle: SIGHUP with its default action,
@@ -20,7 +20,7 @@ _came: list[int] = []  # RELOAD, as often as it came
 
 
 def guard() -> None:
-    """Handle every signal from now on; to be called before all that takes time."""
+    """Handle every signal from now on. Call it before anything that takes time."""
     for number in UNUSED:
         signal.signal(number, signal.SIG_IGN)
     for number in END:
@@ -29,12 +29,12 @@ def guard() -> None:
 
 
 def reload_wanted() -> bool:
-    """Whether RELOAD came before the event loop took the signals over."""
+    """Tell whether RELOAD came before the event loop took over."""
     return bool(_came)
 
 
 def ignore() -> None:
-    """Let no signal disturb the last moments of a process that ends anyway."""
+    """Ignore all signals, because the process ends anyway."""
     for number in (*END, RELOAD):
         signal.signal(number, signal.SIG_IGN)
 

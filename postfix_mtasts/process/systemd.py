@@ -1,4 +1,4 @@
-"""systemd's side of a service: sockets passed in, and notices sent out.
+"""Take sockets from systemd, and tell it how the service is.
 
 Source: sd_listen_fds(3), sd_notify(3).
 """
@@ -37,7 +37,7 @@ def passed_sockets() -> dict[str, socket.socket]:
 
 
 def _passed(descriptor: int, others: Mapping[str, socket.socket]) -> socket.socket:
-    """Make sure that *descriptor* is a stream socket that listens, at an address of its own. Raises: ListenError."""
+    """Return the socket of *descriptor*, which must listen at an address of its own. Raises: ListenError."""
     wrong = f"systemd passed descriptor {descriptor}, which"
     right = "write a line ListenStream=ADDRESS for it in the socket unit"
     try:
@@ -59,7 +59,7 @@ def _passed(descriptor: int, others: Mapping[str, socket.socket]) -> socket.sock
 
 
 def address_of(sock: socket.socket) -> str:
-    """The address of a listening socket: unix:PATH, inet:HOST:PORT or inet:[V6]:PORT."""
+    """Return the address of a listening socket: unix:PATH, inet:HOST:PORT or inet:[V6]:PORT."""
     place = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return f"unix:{place if isinstance(place, str) else os.fsdecode(place)}"
@@ -82,5 +82,5 @@ def notify(state: str) -> bool:
         except BlockingIOError:
             return False
         except OSError:
-            pass  # a notice lost is a notice lost: the service goes on
+            pass  # systemd went away; the service goes on without it
     return True

@@ -24,7 +24,12 @@ from postfix_mtasts.daemon import build
 OLD = Settings(log=LogSettings(level="warning"))
 RELOADS: list[tuple[str, Settings, Callable[[build.Parts], object], object]] = [
     ("maps", replace(OLD, maps={"mine": MapSettings()}), lambda parts: list(parts.operations.maps), ["mine"]),
-    ("refresh.recheck", replace(OLD, refresh=RefreshSettings(recheck=50.0)), lambda parts: parts.frames.period, 10.0),
+    (
+        "refresh.recheck",
+        replace(OLD, refresh=RefreshSettings(recheck=50.0)),
+        lambda parts: parts.reply_cache.period,
+        10.0,
+    ),
     (
         "cache.negative_limit",
         replace(OLD, cache=CacheSettings(negative_limit=7)),
@@ -87,9 +92,9 @@ def test_an_answer_that_changes_empties_the_ready_replies(tmp_path: Path) -> Non
 
     async def forget() -> None:
         parts = await parts_of(OLD, tmp_path)
-        parts.frames.ready[b"request"] = b"reply", [0]
+        parts.reply_cache.ready[b"request"] = b"reply", [0]
         parts.keeper.forget(Domain("example.com"))
-        assert parts.frames.ready == {}
+        assert parts.reply_cache.ready == {}
         await end(parts)
 
     asyncio.run(forget())

@@ -1,8 +1,8 @@
-"""Postfix's connections.
+"""Answer Postfix over its connections.
 
-server       all of them: accept, limits, drain
-connection   one of them: frames in, frames out
-handler      one request: parse, ask the keeper, make the reply
-unread       bounds on what clients do not read
-reply_cache  ready replies under whole requests
+server       all connections: accept, limits, drain
+connection   one connection: requests in, replies out
+handler      one request: parse it, ask the keeper, make the reply
+unread       cuts off clients that do not read
+reply_cache  finished replies by request
 """

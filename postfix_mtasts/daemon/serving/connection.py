@@ -1,12 +1,12 @@
-"""One connection from Postfix: frames in, frames out, in order.
+"""Serve one connection from Postfix: requests in, replies out, in order.
 
-`data_received` is the answer path. A request asked before is one look-up in
-the ready frames; everything else is done in `_work`, which stops when the
-client reads nothing (BUFFER_LIMIT) or waits for too much (PENDING_LIMIT) and
-goes on when that changes.
+`data_received` is the answer path. A request that was asked before takes one
+look-up in the reply cache. `_work` does everything else: it stops when the
+client does not read (BUFFER_LIMIT) or waits for too many replies
+(PENDING_LIMIT), and goes on when that changes.
 
-Rule: a client has TURN requests answered, then all others, timers and signals
-have their turn. Until it is its own again nothing more is read from it.
+Rule: after TURN requests of one client, all other clients, timers and signals
+have their turn. Nothing more is read from the client until its next turn.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Reply = Callable[[bytes], None]
 
 
 class Service(Protocol):
-    """What a connection needs from the daemon."""
+    """What a connection needs from the server."""
 
     ready: dict[bytes, tuple[bytes, Cell]]
     tick: int  # goes up now and then; tells which connection was idle longest
 
     def answer(self, payload: bytes, later: Reply) -> bytes | None:
-        """The reply frame for a request, or None: then *later* is called with it."""
+        """Return the reply frame, or None and call *later* with it once it is known."""
 
     def opened(self, connection: Connection) -> None: ...
 
@@ -54,7 +54,7 @@ class Service(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Requests and replies of one client."""
+    """Reads the requests of one client, and writes the replies."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -62,10 +62,10 @@ class Connection(asyncio.Protocol):
         self._decoder = NetstringDecoder()
         self._pending: deque[list[bytes | None]] = deque()  # replies in order; [None] is still awaited
         self._paused = False  # the client does not read
-        self._plain = True  # nothing buffered, nothing pending, not paused: the short way may be taken
+        self._plain = True  # nothing is buffered, pending or paused, so the reply cache may answer
         self._reading = True
         self._queued = False  # there is more to answer, and its turn will come
-        self._finishing = False  # no more requests will be read: end of input, or the daemon stops
+        self._finishing = False  # the client closed its side, or the daemon stops: no more requests are read
         self.tick = service.tick
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,10 +87,10 @@ class Connection(asyncio.Protocol):
             self._work()
 
     def _pipelined(self, data: bytes) -> bytes:
-        """The short way for a turn's requests, of which each has a ready reply; return what is left of *data*.
+        """Answer a turn's requests from the reply cache, all of them or none; return the rest of *data*.
 
         *data* begins with a request. A comma inside a key makes parts that are
-        no frames, and so no hits.
+        not frames, so they are not found.
         """
         parts = data.split(b",", TURN)
         rest = parts.pop()
@@ -107,12 +107,12 @@ class Connection(asyncio.Protocol):
         return rest
 
     def eof_received(self) -> bool:
-        """The client sends no more, but may well wait for what it asked."""
+        """Answer what was asked: the client sends no more, but may wait for its replies."""
         self.finish()
         return True
 
     def finish(self) -> None:
-        """Answer what was asked, read no more, close."""
+        """Answer what was asked, then close; read nothing more."""
         self._finishing, self._plain = True, False
         self._work()
 
@@ -136,22 +136,22 @@ class Connection(asyncio.Protocol):
 
     @property
     def unread(self) -> int:
-        """Bytes of replies that the client has not taken."""
+        """Bytes of replies that the client has not read."""
         return self._transport.get_write_buffer_size()
 
     def abort(self) -> None:
-        """End the connection at once, whatever was not read."""
+        """Close at once and drop the replies that were not read."""
         self._pending.clear()
         self._transport.abort()
 
     def close(self) -> None:
-        """End the connection; what was written may still be read for a while."""
+        """Close; the client has LINGER seconds to read what was written."""
         self._pending.clear()
         self._transport.close()
         asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     def _work(self) -> None:
-        """Answer a turn's share of what is buffered, as far as the client's reading allows."""
+        """Answer a turn of what is buffered, unless the client does not read."""
         if self._queued:
             return
         if self._pending or self._paused or self._transport.is_closing():
@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
             self._answer(self._decoder.take_back())
 
     def _answer(self, data: bytes) -> None:
-        """Answer a turn's share of *data*, which begins with a request; nothing else is buffered or pending."""
+        """Answer a turn of *data*, which begins with a request; nothing else may be buffered or pending."""
         rest = self._pipelined(data)
         if not rest and self._plain:
             return
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             self._parse()
 
     def _parse(self) -> None:
-        """The long way: each request by itself."""
+        """Parse and answer the buffered requests one by one, at most a turn of them."""
         replies: list[bytes] = []
         left, size = TURN, 0
         while left and not self._paused and len(self._pending) < PENDING_LIMIT and not self._transport.is_closing():
@@ -196,12 +196,12 @@ class Connection(asyncio.Protocol):
         self._settle(more=not left and not self._decoder.empty)
 
     def _go_on(self) -> None:
-        """It is this client's turn again."""
+        """Take the next turn."""
         self._queued = False
         self._work()
 
     def _ask(self, payload: bytes) -> bytes | None:
-        """The reply, or None where it, or one before it, has to be awaited."""
+        """Return the reply, or None if this one or an earlier one is not known yet."""
         slot: list[bytes | None] = [None]
         reply = self._service.answer(payload, lambda frame: self._later(slot, frame))
         if reply is not None and not self._pending:
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         return None
 
     def _later(self, slot: list[bytes | None], frame: bytes) -> None:
-        """An awaited reply is there: send it, and what stood behind it."""
+        """Send a reply that was waited for, and those that stood behind it."""
         slot[0] = frame
         replies: list[bytes] = []
         while self._pending and (reply := self._pending[0][0]) is not None:
@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
             replies.clear()
 
     def _settle(self, *, more: bool = False, broken: bool = False) -> None:
-        """Close, read on, or wait, as the connection's state asks for. *more*: there may be more to answer."""
+        """Close, read on, or wait. *more*: requests may be left for another turn."""
         if self._transport.is_closing():
             return
         full = self._paused or len(self._pending) >= PENDING_LIMIT

@@ -1,6 +1,6 @@
-"""From a request's payload to its reply frame: map, key, verdict, text.
+"""Turn a request into its reply: map, key, verdict, text.
 
-The one place where ready frames are made. Everything here costs
+Only this module puts replies into the reply cache. Everything here costs
 microseconds; what has to wait for the network waits in the keeper.
 """
 
@@ -18,16 +18,16 @@ from ...core.reply import reply_frame
 from ...core.verdict import Kind, Verdict
 from ..counters import Counts
 from ..policies.keeper import Keeper
-from .reply_cache import Frames
+from .reply_cache import ReplyCache
 
 log = logging.getLogger(__name__)
 
-NO_MAP = "no-map"  # the label of requests on maps that are not configured: theirs is anybody's text
+NO_MAP = "no-map"  # label for requests on maps that are not configured: the name they give could be any text
 
 
-class Answerer:
-    def __init__(self, keeper: Keeper, frames: Frames, counts: Counts, monotonic: Callable[[], float]) -> None:
-        self._keeper, self._frames, self._counts, self._monotonic = keeper, frames, counts, monotonic
+class Handler:
+    def __init__(self, keeper: Keeper, reply_cache: ReplyCache, counts: Counts, monotonic: Callable[[], float]) -> None:
+        self._keeper, self._reply_cache, self._counts, self._monotonic = keeper, reply_cache, counts, monotonic
         self.maps: Mapping[str, MapSettings] = {}
 
     def configure(self, maps: Mapping[str, MapSettings]) -> None:
@@ -35,10 +35,10 @@ class Answerer:
         self.maps = maps
 
     def answer(self, payload: bytes, later: Callable[[bytes], None]) -> bytes | None:
-        """The reply frame for a request, or None: then *later* is called with it, once. Never raises."""
+        """Return the reply frame, or None and call *later* with it once it is known. Never raises."""
         try:
             return self._answer(payload, later)
-        except Exception:  # noqa: BLE001 -- said in _failed
+        except Exception:  # noqa: BLE001 -- _failed logs it
             return self._failed(payload)
 
     def _answer(self, payload: bytes, later: Callable[[bytes], None]) -> bytes | None:
@@ -58,7 +58,7 @@ class Answerer:
             self._counts.cold(self._monotonic() - begun)
             try:
                 reply = self._reply(payload, request.map, settings, hop.domain, found)
-            except Exception:  # noqa: BLE001 -- said in _failed
+            except Exception:  # noqa: BLE001 -- _failed logs it
                 reply = self._failed(payload)
             later(reply)
 
@@ -68,7 +68,7 @@ class Answerer:
         return self._reply(payload, request.map, settings, hop.domain, verdict)
 
     def _failed(self, payload: bytes) -> bytes:
-        """Answer in spite of an error of our own; with an enforced policy in force mail waits, else it goes on."""
+        """Answer despite a bug of ours: TEMP if an enforced policy is held, else NOTFOUND, so that mail goes on."""
         domain = None
         with contextlib.suppress(Exception):  # the same error may come again
             request = socketmap.parse_request(payload)
@@ -84,5 +84,5 @@ class Answerer:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("lookup %s", KV(map=map_name, domain=domain, answer=verdict.kind, reason=verdict.reason))
         if self.maps.get(map_name) is settings:  # else there was a reload while the lookup was under way
-            self._frames.add(netstring.encode(payload), reply, counter, verdict.lasts)
+            self._reply_cache.add(netstring.encode(payload), reply, counter, verdict.lasts)
         return reply

@@ -1,4 +1,4 @@
-"""Ready reply frames under request frames: the answer is made once, not each time Postfix asks.
+"""Keep finished replies by request: an answer is made once, not each time Postfix asks.
 
 A netstring allows no leading zeros, so the bytes of a request are unique and
 are themselves the key. Nothing here is ever found out to be stale: the whole
@@ -17,28 +17,28 @@ REQUEST_LIMIT = 300  # bytes of a request frame: any real key, and no attacker's
 OVERHEAD = 200  # bytes of memory an entry takes beside its two frames, about
 
 
-class Frames:
-    """The table; `ready` is looked up by the answer path itself."""
+class ReplyCache:
+    """The table. Connections look up `ready` themselves."""
 
     def __init__(self, period: float, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self.ready: dict[bytes, tuple[bytes, Cell]] = {}
         self._bytes = 0
         self.period = period  # seconds between two regular emptyings
-        self._next_at = float("-inf")  # the next one; past: it is late, and no frame is taken in until then
+        self._next_at = float("-inf")  # the next one; once it is late, no reply is kept until it has come
 
     def configure(self, period: float) -> None:
         """Empty regularly every *period* seconds, from the next emptying on."""
         self.period = period
 
     def turn(self) -> float:
-        """The regular emptying; to be called again after the seconds returned."""
+        """Empty the table; return after how many seconds to call this again."""
         self.empty()
         self._next_at = self._monotonic() + self.period
         return self.period
 
     def empty(self) -> None:
-        """Forget every frame: an answer changed."""
+        """Forget every reply, because an answer changed."""
         self.ready.clear()  # the dict itself stays: connections hold it
         self._bytes = 0
 

@@ -1,7 +1,8 @@
-"""The server: listeners, and the connections they accept.
+"""Accept connections, and bound their number.
 
-Descriptors are kept back for DNS, HTTPS and the store. When the rest are used
-up, the connection idle longest is closed: Postfix connects again unseen.
+Some descriptors are reserved for DNS, HTTPS and the store. When the others are
+used up, the connection that was idle longest is closed; Postfix reconnects
+without noticing.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from ...errors import ListenError
 from ...process.listeners import Bound, SocketFile, bind, holds
 from ..counters import Cell
 from .connection import Connection, Reply
-from .reply_cache import Frames
+from .reply_cache import ReplyCache
 from .unread import Unread
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
-KEPT_BACK = 128  # descriptors for the workers, the store, DNS, monitoring and commands
+KEPT_BACK = 128  # descriptors reserved for the workers, the store, DNS, monitoring and commands
 MOST_CONNECTIONS = 20_000  # a bound on memory where descriptors are without one
 WANTED_CONNECTIONS = 4_000  # fewer are worth a warning
 LEAST_CONNECTIONS = 32  # fewer serve no Postfix
-IDLEST = 1_000  # connections found at one look through all of them
+IDLEST = 1_000  # connections remembered after one look through all of them
 
 
 class Server:
-    """Accepts connections; it is the Service of each."""
+    """Accepts connections, and is the Service of each."""
 
-    def __init__(self, frames: Frames, answer: Callable[[bytes, Reply], bytes | None]) -> None:
-        self.ready: dict[bytes, tuple[bytes, Cell]] = frames.ready
+    def __init__(self, reply_cache: ReplyCache, answer: Callable[[bytes, Reply], bytes | None]) -> None:
+        self.ready: dict[bytes, tuple[bytes, Cell]] = reply_cache.ready
         self.answer = answer
         self.tick = 0
         self.connections: set[Connection] = set()
@@ -64,7 +65,7 @@ class Server:
                 idle.close()
 
     def _idle_longest(self) -> Connection:
-        """Return one that waits for no answer; the one that was opened last is always such a one."""
+        """Return the connection idle longest that waits for no answer; the newest one never waits."""
         while True:
             while self._idlest:
                 tick, connection = self._idlest.pop()
@@ -78,12 +79,12 @@ class Server:
         self.resumed(connection)
 
     def second(self) -> None:
-        """To be called once a second: notes who was idle, and ends those that read nothing."""
+        """Count a second, and cut off clients that read nothing. Call it once a second."""
         self.tick += 1
         self._unread.look(list(self.connections))
 
     async def listen(self, settings: Settings, passed: Mapping[str, socket.socket]) -> None:
-        """Listen on settings.listen and on *passed* sockets, and on nothing else.
+        """Listen on settings.listen and on the *passed* sockets, and on nothing else.
 
         An address that a passed socket holds is not bound again. Where one
         address fails nothing changes. Raises: ListenError.
@@ -112,25 +113,25 @@ class Server:
         self._listeners.clear()
 
     def finish(self) -> None:
-        """Let every connection answer what it was asked, and close."""
+        """Have every connection answer what it was asked, then close."""
         for connection in list(self.connections):
             connection.finish()
 
     def close(self) -> None:
-        """Close every connection, with what it was told."""
+        """Close every connection; clients may read what was written."""
         for connection in list(self.connections):
             connection.close()
 
 
 class _Listener:
-    """One address: its server objects, and its socket file if it made one."""
+    """One address: its servers, and its socket file if it bound one."""
 
     def __init__(self, servers: Sequence[asyncio.Server], file: SocketFile | None) -> None:
         self._servers, self._file = servers, file
 
     @classmethod
     async def start(cls, bound: Bound, server: Server) -> _Listener:
-        """Listen. Raises: OSError, with what was bound given back."""
+        """Listen on *bound*; close it if that fails. Raises: OSError."""
         try:
             return cls([await cls._serve(sock, server) for sock in bound.socks], bound.file)
         except OSError:
@@ -145,16 +146,16 @@ class _Listener:
         create: Callable[..., Awaitable[asyncio.Server]] = loop.create_unix_server
         try:
             made = create(lambda: Connection(server), sock=sock, backlog=BACKLOG, cleanup_socket=False)
-        except TypeError:  # before Python 3.13, and in uvloop: the file is left alone anyhow
+        except TypeError:  # before Python 3.13, and in uvloop: they never remove the file
             made = create(lambda: Connection(server), sock=sock, backlog=BACKLOG)
         return await made
 
     def lost(self) -> bool:
-        """Whether its socket file was removed or replaced, so that nobody can reach it."""
+        """Tell whether its socket file was removed or replaced, so that nobody can connect."""
         return self._file is not None and not self._file.in_place()
 
     def set_permissions(self, settings: Settings) -> None:
-        """Raises: OSError, ListenError."""
+        """Set group and mode of its socket file. Raises: OSError, ListenError."""
         if self._file is not None:
             self._file.set_permissions(settings)
 

@@ -1,9 +1,9 @@
-"""Bounds on what clients do not read.
+"""Cut off clients that do not read their replies.
 
-A client with BUFFER_LIMIT of unread replies is read no further. Many of them
-would still fill the memory, so there is one bound for all: beyond it the one
-that has been in arrears longest is cut off. So is each that has read nothing
-for a minute, whatever it owes; a client that closed its side is no exception.
+No more requests are read from a client with BUFFER_LIMIT of unread replies.
+Many such clients would still fill the memory, so all of them together may have
+BYTES; beyond that, the one that has read nothing for longest is cut off. So is
+every client that reads nothing for a minute, also one that closed its side.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ LOOKS = 60  # once a second, without a byte read in between
 
 
 class Unread:
-    """Watches what connections have to read."""
+    """Watches how much every client has left unread."""
 
     def __init__(self) -> None:
-        self._owing: dict[Connection, tuple[int, int]] = {}  # bytes at the last look, looks without progress
-        self._stalled: dict[Connection, None] = {}  # read no further, the longest first
+        self._owing: dict[Connection, tuple[int, int]] = {}  # unread bytes at the last look, looks without progress
+        self._stalled: dict[Connection, None] = {}  # those that are not read from, the longest first
 
     def stalled(self, connection: Connection) -> None:
-        """It has BUFFER_LIMIT of unread replies."""
+        """Note that *connection* has BUFFER_LIMIT of unread replies."""
         self._stalled[connection] = None
         if len(self._stalled) * BUFFER_LIMIT > BYTES:
-            self._cut_off(next(iter(self._stalled)), "all clients together read too little")
+            self._cut_off(next(iter(self._stalled)), "all clients together have too much unread")
 
     def resumed(self, connection: Connection) -> None:
-        """It reads again, or is gone."""
+        """Note that *connection* reads again, or is closed."""
         self._stalled.pop(connection, None)
 
     def look(self, connections: Iterable[Connection]) -> None:
-        """Once a second: cut off who reads nothing."""
+        """Cut off who reads nothing. Call it once a second."""
         before, self._owing = self._owing, {}
         for connection in connections:
             if size := connection.unread:

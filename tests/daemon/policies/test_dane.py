@@ -150,9 +150,9 @@ async def test_a_change_empties_the_frames(world: World) -> None:
     for status, left in (("usable", 1), ("unusable", 0)):
         world.clock.advance(300)
         world.ask(dane=True)
-        world.frames.ready[b"x"] = b"", [0]
+        world.reply_cache.ready[b"x"] = b"", [0]
         world.resolver.answer(dane(status))
-        assert len(world.frames.ready) == left
+        assert len(world.reply_cache.ready) == left
     assert world.kinds(dane=True) == ["secure"]
 
 

@@ -175,10 +175,10 @@ async def test_a_refresh_that_meets_a_recheck(world: World) -> None:
 async def test_forget(world: World) -> None:
     """What is forgotten is gone from memory and the store, and the frames with it."""
     world.hold(entry())
-    world.frames.ready[b"x"] = b"", [0]
+    world.reply_cache.ready[b"x"] = b"", [0]
     assert world.keeper.forget(D)[0]
     assert not world.keeper.forget(D)[0]
-    assert (world.held, world.store.entries, world.frames.ready) == ({}, {}, {})
+    assert (world.held, world.store.entries, world.reply_cache.ready) == ({}, {}, {})
     assert world.ask() == []
 
 

@@ -118,11 +118,11 @@ async def test_a_frame_of_a_negative_answer_that_was_pushed_out(world: World) ->
     world.keeper.configure(Settings(cache=CacheSettings(negative_limit=0)))
     world.ask()
     world.resolver.answer(absent())
-    world.frames.ready[b"x"] = b"", [0]
+    world.reply_cache.ready[b"x"] = b"", [0]
     world.refresh(lambda: None)
     world.resolver.answer(world.found())
     await world.settle()
-    assert world.frames.ready == {}
+    assert world.reply_cache.ready == {}
 
 
 # -- the refresher's part ----------------------------------------------------------------

@@ -236,11 +236,11 @@ async def test_mode_none_takes_effect_at_once(world: World) -> None:
     world.hold(entry())
     world.clock.advance(RECHECK)
     world.ask()
-    world.frames.ready[b"x"] = b"", [0]
+    world.reply_cache.ready[b"x"] = b"", [0]
     world.resolver.answer(world.found(mode="none"))
     await world.settle()
     assert world.kinds() == ["notfound"]
-    assert world.frames.ready == {}
+    assert world.reply_cache.ready == {}
 
 
 @in_loop

@@ -1,4 +1,4 @@
-"""serving/handler.py: request to reply, and frames that are never stale."""
+"""serving/handler.py: request to reply, and kept replies that are never stale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from postfix_mtasts.config.settings import MapSettings, Settings
 from postfix_mtasts.core import netstring
 from postfix_mtasts.core.names import Domain, NextHop
 from postfix_mtasts.core.verdict import Verdict
-from postfix_mtasts.daemon.serving.handler import NO_MAP, Answerer
+from postfix_mtasts.daemon.serving.handler import NO_MAP, Handler
 from tests.support.fakes.entries import DAY, entry
 from tests.support.fakes.keeping import D, World, absent, dane, failed, in_loop
 
@@ -28,19 +28,19 @@ SECURE, NOTFOUND = b"OK secure match=mx.example.com servername=hostname", b"NOTF
 
 
 class Asked(World):
-    """A world with an Answerer before its keeper."""
+    """A world with an Handler before its keeper."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.answerer = Answerer(self.keeper, self.frames, self.counts, self.clock.monotonic)
-        self.answerer.maps = {"postfix": MapSettings(), "postfix-dane": MapSettings(dane=True)}
-        self.frames.turn()
+        self.handler = Handler(self.keeper, self.reply_cache, self.counts, self.clock.monotonic)
+        self.handler.maps = {"postfix": MapSettings(), "postfix-dane": MapSettings(dane=True)}
+        self.reply_cache.turn()
 
     def request(self, payload: str) -> list[bytes]:
-        """As a connection does it: the ready frame, else the answerer."""
+        """As a connection does it: the kept reply, else the handler."""
         replies: list[bytes] = []
-        ready = self.frames.ready.get(netstring.encode(payload.encode()))
-        reply = ready[0] if ready else self.answerer.answer(payload.encode(), replies.append)
+        ready = self.reply_cache.ready.get(netstring.encode(payload.encode()))
+        reply = ready[0] if ready else self.handler.answer(payload.encode(), replies.append)
         return replies if reply is None else [reply]
 
     def all_spellings(self, map_name: str = "postfix") -> set[bytes]:
@@ -50,7 +50,7 @@ class Asked(World):
 @pytest.fixture
 def world() -> Asked:
     world = Asked()
-    world.frames.turn()
+    world.reply_cache.turn()
     world.hold(entry())
     return world
 
@@ -77,13 +77,13 @@ def forget(world: Asked) -> None:
 
 
 def take_map_away(world: Asked) -> None:
-    world.answerer.maps = {"other": MapSettings()}
+    world.handler.maps = {"other": MapSettings()}
     world.keeper.configure(Settings())
 
 
 def end_policy(world: Asked) -> None:
     world.clock.advance(7 * DAY)
-    world.frames.turn()  # what the timer did long ago
+    world.reply_cache.turn()  # what the timer did long ago
     world.request("postfix example.com")
     world.resolver.answer(failed())
 
@@ -101,7 +101,7 @@ CHANGES: list[tuple[str, Callable[[Asked], None], bytes]] = [
 async def test_eight_hot_spellings(world: Asked, title: str, change: Callable[[Asked], None], reply: bytes) -> None:
     """All spellings of a key lie ready, and after a change not one of them tells what was before."""
     assert world.all_spellings() == {SECURE}
-    assert len(world.frames.ready) == len(SPELLINGS)
+    assert len(world.reply_cache.ready) == len(SPELLINGS)
     change(world)
     await world.settle()
     assert world.all_spellings() == {reply}
@@ -111,9 +111,9 @@ async def test_eight_hot_spellings(world: Asked, title: str, change: Callable[[A
 async def test_no_frame_outlives_the_policy(world: Asked) -> None:
     """Near its end a policy gets no frame, since no emptying comes before."""
     world.clock.advance(7 * DAY - 59)
-    world.frames.turn()
+    world.reply_cache.turn()
     assert world.all_spellings() == {SECURE}
-    assert world.frames.ready == {}
+    assert world.reply_cache.ready == {}
 
 
 @in_loop
@@ -122,11 +122,11 @@ async def test_no_frame_outlives_the_dane_status(world: Asked) -> None:
     world.request("postfix-dane example.com")
     world.resolver.answer(dane("usable"))
     assert world.request("postfix-dane example.com") == [b"12:OK dane-only,"]
-    assert len(world.frames.ready) == 2 - 1
+    assert len(world.reply_cache.ready) == 2 - 1
     world.clock.advance(250)
-    world.frames.turn()
+    world.reply_cache.turn()
     assert world.request("postfix-dane example.com") == [b"12:OK dane-only,"]
-    assert world.frames.ready == {}
+    assert world.reply_cache.ready == {}
     world.clock.advance(50)
     world.request("postfix-dane example.com")
     while world.resolver.open:
@@ -139,12 +139,12 @@ async def test_no_frame_outlives_the_dane_status(world: Asked) -> None:
 async def test_a_map_changed_while_a_lookup_was_under_way(world: Asked) -> None:
     """The lookup ends under the settings it began with, and leaves no frame of them."""
     replies = world.request("postfix other.example")
-    world.answerer.maps = {"postfix": MapSettings(tlsrpt=True)}
+    world.handler.maps = {"postfix": MapSettings(tlsrpt=True)}
     world.keeper.configure(Settings())
     world.resolver.answer(world.found())
     await world.settle()
     assert replies == [netstring.encode(SECURE)]
-    assert world.frames.ready == {}
+    assert world.reply_cache.ready == {}
     assert b"policy_type=sts" in world.request("postfix other.example")[0]
 
 
@@ -154,7 +154,7 @@ async def test_temp_gets_no_frame(world: Asked) -> None:
     replies = world.request("postfix other.example")
     await world.settle(15)
     assert replies[0].split(b":", 1)[1].startswith(b"TEMP ")
-    assert world.frames.ready == {}
+    assert world.reply_cache.ready == {}
 
 
 @in_loop
@@ -244,17 +244,17 @@ KINDS = [
 @in_loop
 async def test_the_short_way_gives_the_same_bytes(world: Asked, title: str, payload: str, framed: bool) -> None:
     """A ready frame is what parsing gives, and every answer that may be repeated has one."""
-    world.answerer.maps = {**world.answerer.maps, "postfix-tlsrpt": MapSettings(tlsrpt=True)}
+    world.handler.maps = {**world.handler.maps, "postfix-tlsrpt": MapSettings(tlsrpt=True)}
     world.hold(entry("testing.example", mode="testing"))
     for domain, answer in (("none.example", absent()), ("failed.example", failed())):
         world.request(f"postfix {domain}")
         world.resolver.answer(answer)
     world.request("postfix-dane example.com")
     world.resolver.answer(dane("usable"))
-    world.frames.empty()
-    slow = world.answerer.answer(payload.encode(), lambda frame: None)
+    world.reply_cache.empty()
+    slow = world.handler.answer(payload.encode(), lambda frame: None)
     assert slow is not None
-    ready = world.frames.ready.get(netstring.encode(payload.encode()))
+    ready = world.reply_cache.ready.get(netstring.encode(payload.encode()))
     assert (ready is not None) == framed
     if ready is not None:
-        assert ready[0] == slow == world.answerer.answer(payload.encode(), lambda frame: None)
+        assert ready[0] == slow == world.handler.answer(payload.encode(), lambda frame: None)

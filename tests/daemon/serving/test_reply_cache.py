@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from postfix_mtasts.daemon.serving import reply_cache as module
-from postfix_mtasts.daemon.serving.reply_cache import REQUEST_LIMIT, Frames
+from postfix_mtasts.daemon.serving.reply_cache import REQUEST_LIMIT, ReplyCache
 from tests.support.fakes.keeping import ManualClock
 
 PERIOD = 60.0  # seconds
@@ -33,42 +33,42 @@ CASES = [
 @pytest.mark.parametrize(("title", "size", "later", "lasts", "taken"), CASES, ids=[case[0] for case in CASES])
 def test_taken_in(clock: ManualClock, title: str, size: int, later: float, lasts: float, taken: bool) -> None:
     """A frame is kept only if it is true until the next regular emptying."""
-    frames = Frames(PERIOD, clock.monotonic)
-    assert frames.turn() == PERIOD
+    reply_cache = ReplyCache(PERIOD, clock.monotonic)
+    assert reply_cache.turn() == PERIOD
     clock.advance(later)
-    frames.add(b"r" * size, b"reply", [0], lasts)
-    assert bool(frames.ready) is taken
+    reply_cache.add(b"r" * size, b"reply", [0], lasts)
+    assert bool(reply_cache.ready) is taken
 
 
 def test_an_emptying_between_does_not_move_the_regular_one(clock: ManualClock) -> None:
     """The timer stays where it was, and so does the time that answers must outlive."""
-    frames = Frames(PERIOD, clock.monotonic)
-    frames.turn()
+    reply_cache = ReplyCache(PERIOD, clock.monotonic)
+    reply_cache.turn()
     clock.advance(50)
-    frames.empty()
-    frames.add(b"request", b"reply", [0], 10)
-    assert frames.ready
+    reply_cache.empty()
+    reply_cache.add(b"request", b"reply", [0], 10)
+    assert reply_cache.ready
 
 
 def test_a_new_period_counts_from_the_next_turn(clock: ManualClock) -> None:
     """A reload that shortens the period does not move the timer, so short answers get no frame yet."""
-    frames = Frames(PERIOD, clock.monotonic)
-    frames.turn()
-    frames.period = 2.0
-    frames.add(b"request", b"reply", [0], 10)
-    assert not frames.ready
-    assert frames.turn() == 2.0
-    frames.add(b"request", b"reply", [0], 10)
-    assert frames.ready
+    reply_cache = ReplyCache(PERIOD, clock.monotonic)
+    reply_cache.turn()
+    reply_cache.period = 2.0
+    reply_cache.add(b"request", b"reply", [0], 10)
+    assert not reply_cache.ready
+    assert reply_cache.turn() == 2.0
+    reply_cache.add(b"request", b"reply", [0], 10)
+    assert reply_cache.ready
 
 
 def test_the_size_is_bounded(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the limit all goes and the newest stays; the table itself stays the same object."""
     monkeypatch.setattr(module, "BYTE_LIMIT", 3 * (module.OVERHEAD + 20))
-    frames = Frames(PERIOD, clock.monotonic)
-    frames.turn()
-    table = frames.ready
+    reply_cache = ReplyCache(PERIOD, clock.monotonic)
+    reply_cache.turn()
+    table = reply_cache.ready
     for number in range(4):
-        frames.add(b"%010d" % number, b"r" * 10, [0], PERIOD)
+        reply_cache.add(b"%010d" % number, b"r" * 10, [0], PERIOD)
     assert list(table) == [b"0000000003"]
-    assert frames.ready is table
+    assert reply_cache.ready is table

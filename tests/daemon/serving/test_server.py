@@ -15,7 +15,7 @@ from postfix_mtasts.config.settings import Settings
 from postfix_mtasts.core.netstring import encode
 from postfix_mtasts.daemon.serving import server as module
 from postfix_mtasts.daemon.serving.connection import Connection
-from postfix_mtasts.daemon.serving.reply_cache import Frames
+from postfix_mtasts.daemon.serving.reply_cache import ReplyCache
 from postfix_mtasts.daemon.serving.server import KEPT_BACK, LEAST_CONNECTIONS, Server, connection_limit
 from postfix_mtasts.errors import ListenError
 
@@ -36,7 +36,7 @@ class Client:
 
 def small_server(monkeypatch: pytest.MonkeyPatch, limit: int) -> Server:
     monkeypatch.setattr(module, "connection_limit", lambda: limit)
-    return Server(Frames(60.0, lambda: 0.0), lambda payload, later: encode(b"re:" + payload))
+    return Server(ReplyCache(60.0, lambda: 0.0), lambda payload, later: encode(b"re:" + payload))
 
 
 def open_all(server: Server, *clients: Client) -> list[str]:
@@ -121,7 +121,7 @@ class World:
     """A server with addresses of the test's own."""
 
     def __init__(self, directory: Path) -> None:
-        self.server = Server(Frames(60.0, lambda: 0.0), lambda payload, later: encode(b"re:" + payload))
+        self.server = Server(ReplyCache(60.0, lambda: 0.0), lambda payload, later: encode(b"re:" + payload))
         self.directory = directory
 
     def unix(self, name: str) -> str:

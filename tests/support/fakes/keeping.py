@@ -29,7 +29,7 @@ from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.policies.held import Held, Note
 from postfix_mtasts.daemon.policies.keeper import Keeper
 from postfix_mtasts.daemon.policies.schedule import Schedule
-from postfix_mtasts.daemon.serving.reply_cache import Frames
+from postfix_mtasts.daemon.serving.reply_cache import ReplyCache
 from postfix_mtasts.faults import Fault, Seen
 
 from . import faults
@@ -156,7 +156,7 @@ class World:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.clock, self.resolver, self.store = ManualClock(), FakeResolver(), FakeStore()
-        self.frames, self.counts = Frames(60.0, self.clock.monotonic), Counts()
+        self.reply_cache, self.counts = ReplyCache(60.0, self.clock.monotonic), Counts()
         self.notes: list[Note] = []
         self.report: Callable[[Failed, Entry | None, Domain], None] = lambda failed, held, domain: None
         self.keeper = Keeper(
@@ -165,7 +165,7 @@ class World:
             self.store,
             self.clock,
             self.counts,
-            changed=self.frames.empty,
+            changed=self.reply_cache.empty,
             plan=self.notes.extend,
             report=lambda failed, held, domain: self.report(failed, held, domain),
         )
