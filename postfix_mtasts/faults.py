@@ -148,6 +148,7 @@ class Fault(StrEnum):
     MAIL_CLOSED = "mail-closed"
     MAIL_GREETING = "mail-greeting"
     MAIL_GARBAGE = "mail-garbage"
+    MAIL_MANY_LINES = "mail-many-lines"
     MAIL_TOO_LONG = "mail-too-long"
     MAIL_EHLO = "mail-ehlo"
     MAIL_NO_STARTTLS = "mail-no-starttls"
@@ -293,6 +294,7 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.MAIL_CLOSED: "the mail server closed the connection",
     Fault.MAIL_GREETING: "the mail server greets with {value!r}",
     Fault.MAIL_GARBAGE: "what answers is not SMTP: {value!r}",
+    Fault.MAIL_MANY_LINES: "the mail server's reply has more than {value} lines",
     Fault.MAIL_TOO_LONG: "the mail server sent more than {value} bytes before TLS",
     Fault.MAIL_EHLO: "the mail server refuses EHLO: {value!r}",
     Fault.MAIL_NO_STARTTLS: "the mail server does not offer STARTTLS",

@@ -18,7 +18,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, N
 from ..core.certificate import Certificate, Presented, Shown
 
 SHOWN = 100  # characters of a text in a certificate
-NAMES = 200  # DNS names read of one certificate
+NAMES = 5_000  # DNS names read of one certificate
 CHAIN = 10  # certificates read of one chain
 
 
@@ -48,7 +48,6 @@ def read(der: bytes) -> Certificate | None:
                 issuer=_issuer(parsed),
                 not_before=not_before,
                 not_after=not_after,
-                self_signed=parsed.issuer == parsed.subject and bool(list(parsed.subject)),
                 issuer_url=_issuer_url(parsed),
                 der=der,
                 public_key=parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),

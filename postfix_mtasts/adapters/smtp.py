@@ -159,7 +159,7 @@ class _Lines:
             words.append(match[3].decode("latin-1"))
             if match[2] == b" ":
                 return _Reply(int(match[1]), tuple(words))
-        raise self._fetch.failure(Fault.MAIL_GARBAGE, f"more than {LINES} lines in one reply")
+        raise self._fetch.failure(Fault.MAIL_MANY_LINES, str(LINES))
 
     def _line(self) -> bytes:
         while b"\n" not in self._buffer:

@@ -28,7 +28,6 @@ class Certificate:
     issuer: str
     not_before: float  # UTC seconds since 1970
     not_after: float
-    self_signed: bool  # issuer and subject are the same
     issuer_url: bool  # it says where its issuer's certificate can be had (AIA)
     der: bytes
     public_key: bytes  # SubjectPublicKeyInfo, DER
@@ -67,11 +66,13 @@ def faults(presented: Presented, host: str, now: float, refused: Seen | None) ->
     """All that a sender has against the certificate for *host*.
 
     Args:
-        refused: why the handshake was refused, if it was.
+        refused: why the handshake was refused; where it was not, there is nothing to say.
     """
     leaf = presented.leaf
+    if refused is None:
+        return ()
     if leaf is None:
-        return (refused,) if refused is not None else ()
+        return (refused,)
     found = []
     if now > leaf.not_after:
         found.append(Seen(Fault.CERTIFICATE_EXPIRED, host))
@@ -80,10 +81,8 @@ def faults(presented: Presented, host: str, now: float, refused: Seen | None) ->
     if not any(covers(name, host) for name in leaf.names):
         common = covers(leaf.common_name, host)
         found.append(Seen(Fault.CERTIFICATE_COMMON_NAME if common else Fault.CERTIFICATE_NAME, host))
-    if refused is not None and refused.fault not in {seen.fault for seen in found}:
-        own = {Fault.CERTIFICATE_NAME, Fault.CERTIFICATE_COMMON_NAME}
-        if refused.fault not in own:
-            found.append(_untrusted(presented, leaf, refused))
+    if refused.fault not in (Fault.CERTIFICATE_NAME, *(seen.fault for seen in found)):
+        found.append(_untrusted(presented, leaf, refused))
     return tuple(found)
 
 
@@ -91,8 +90,6 @@ def _untrusted(presented: Presented, leaf: Certificate, refused: Seen) -> Seen:
     """Tell a missing intermediate from a CA that nobody knows."""
     if refused.fault is not Fault.CERTIFICATE_ISSUER:
         return refused
-    if leaf.self_signed:
-        return Seen(Fault.CERTIFICATE_SELF_SIGNED, refused.subject)
     if len(presented.chain) == 1 and leaf.issuer_url:
         return Seen(Fault.CERTIFICATE_CHAIN, refused.subject, leaf.issuer)
     return Seen(Fault.CERTIFICATE_CA, refused.subject, leaf.issuer)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from postfix_mtasts.adapters.certificates import CHAIN, presented, read
 from postfix_mtasts.core.certificate import Shown
-from tests.support.servers.certificates import DAY, Authority, self_signed
+from tests.support.servers.certificates import DAY, Authority
 
 
 def der_of(pem: bytes) -> bytes:
@@ -31,7 +31,7 @@ def test_what_is_read_of_a_certificate() -> None:
     assert certificate.names == ("mx.example.test", "*.example.test")
     assert (certificate.common_name, certificate.issuer) == ("cn.example.test", "Test CA")
     assert certificate.not_after == ssl.cert_time_to_seconds(_ends(LEAF))
-    assert (certificate.self_signed, certificate.issuer_url, certificate.der) == (False, False, LEAF)
+    assert (certificate.issuer_url, certificate.der) == (False, LEAF)
     assert certificate.public_key in LEAF
 
 
@@ -39,13 +39,6 @@ def _ends(der: bytes) -> str:
     parsed = x509.load_der_x509_certificate(der)
     ends = parsed.not_valid_after_utc if hasattr(parsed, "not_valid_after_utc") else parsed.not_valid_after
     return ends.strftime("%b %d %H:%M:%S %Y GMT")
-
-
-def test_a_self_signed_one_is_told() -> None:
-    """Issuer and subject are the same."""
-    certificate = read(der_of(self_signed("mx.example.test")))
-    assert certificate is not None
-    assert certificate.self_signed
 
 
 @given(st.binary(max_size=300) | st.integers(0, len(LEAF) - 1).map(lambda at: LEAF[:at] + b"\xff" + LEAF[at + 1 :]))

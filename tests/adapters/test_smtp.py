@@ -173,7 +173,7 @@ def endless(piece: bytes) -> Script:
 
 
 ENDLESS: list[tuple[str, bytes, Fault]] = [
-    ("220- lines", b"220-hello\r\n", Fault.MAIL_GARBAGE),
+    ("220- lines", b"220-hello\r\n", Fault.MAIL_MANY_LINES),
     ("a line without end", b"220 " + b"x" * 1000, Fault.MAIL_TOO_LONG),
     ("zeros", bytes(4096), Fault.MAIL_TOO_LONG),
 ]

@@ -13,7 +13,7 @@ from postfix_mtasts.faults import Fault, Seen
 
 HOST = "mx.example.com"
 NOW = 1_700_000_000.0
-GOOD = Certificate((HOST,), "", "Test CA", NOW - 10, NOW + 10, False, True, b"DER", b"KEY")
+GOOD = Certificate((HOST,), "", "Test CA", NOW - 10, NOW + 10, True, b"DER", b"KEY")
 CA = replace(GOOD, names=(), der=b"CA", public_key=b"CAKEY")
 REFUSED = {fault: Seen(fault, HOST) for fault in Fault}
 
@@ -44,6 +44,7 @@ def test_a_name_covers_a_host(name: str, host: str, want: bool) -> None:
 
 FAULTS: list[tuple[str, Presented, Fault | None, list[Fault]]] = [
     ("a good one", shown(), None, []),
+    ("one of more names than are read, which OpenSSL took", shown(replace(GOOD, names=("a.b",))), None, []),
     ("expired", shown(replace(GOOD, not_after=NOW - 1)), Fault.CERTIFICATE_EXPIRED, [Fault.CERTIFICATE_EXPIRED]),
     ("not yet valid", shown(replace(GOOD, not_before=NOW + 1)), Fault.CERTIFICATE_NOT_YET, [Fault.CERTIFICATE_NOT_YET]),
     ("another name", shown(replace(GOOD, names=("a.b",))), Fault.CERTIFICATE_NAME, [Fault.CERTIFICATE_NAME]),
@@ -60,7 +61,7 @@ FAULTS: list[tuple[str, Presented, Fault | None, list[Fault]]] = [
         [Fault.CERTIFICATE_EXPIRED, Fault.CERTIFICATE_NAME],
     ),
     ("an intermediate expired", shown(), Fault.CERTIFICATE_EXPIRED, [Fault.CERTIFICATE_EXPIRED]),
-    ("self-signed", shown(replace(GOOD, self_signed=True)), Fault.CERTIFICATE_ISSUER, [Fault.CERTIFICATE_SELF_SIGNED]),
+    ("self-signed", shown(), Fault.CERTIFICATE_SELF_SIGNED, [Fault.CERTIFICATE_SELF_SIGNED]),
     ("a missing intermediate", shown(), Fault.CERTIFICATE_ISSUER, [Fault.CERTIFICATE_CHAIN]),
     (
         "an unknown CA that says no URL",

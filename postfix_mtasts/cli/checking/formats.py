@@ -22,8 +22,8 @@ CODES = {Verdict.OK: 0, Verdict.WARNING: 1, Verdict.ERROR: 2, Verdict.UNKNOWN: 3
 DAY = 86_400.0
 
 
-def gravest(reports: Iterable[Report]) -> Verdict:
-    return max((report.verdict for report in reports), key=GRAVITY.index, default=Verdict.OK)
+def gravest(verdicts: Iterable[Verdict]) -> Verdict:
+    return max(verdicts, key=GRAVITY.index, default=Verdict.OK)
 
 
 def of_finding(found: Finding) -> dict[str, str]:

@@ -74,9 +74,12 @@ def title(domain: str, colour: bool) -> str:
 
 def end(report: Report, colour: bool) -> Iterator[str]:
     """What Postfix gets, and the verdict."""
+    maps: dict[str, list[str]] = {}
     for name, answer in report.answers.items():
+        maps.setdefault(answer, []).append(name)
+    for answer, names in maps.items():
         text = answer if len(answer) <= _ANSWER else f"{answer[:_ANSWER]}..."
-        yield from _indented(f"{name}: {shown(text)}", 0, 4)
+        yield from _indented(f"{', '.join(names)}: {shown(text)}", 0, 4)
     counts = [
         f"{number} {severity}{'s' if number != 1 and severity is not Severity.INFO else ''}"
         for severity in (Severity.ERROR, Severity.UNKNOWN, Severity.WARNING, Severity.INFO)

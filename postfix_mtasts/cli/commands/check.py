@@ -16,7 +16,7 @@ from typing import Any
 
 from ...adapters.files import write_whole
 from ...config.file import read
-from ...core.findings.owner import TABLE
+from ...core.findings.owner import TABLE, Verdict
 from ...core.names import Domain, parse_domain
 from ...core.quoting import json_line
 from ...errors import DomainError
@@ -92,14 +92,14 @@ def run(args: argparse.Namespace) -> int:
             return _usage(str(error))
     loaded = read(args.config)
     world = outside(loaded.settings, not args.no_mail, args.expiry_days, LocalDaemon(loaded, args.config).held)
-    reports = _tell(list(dict.fromkeys(domains)), world, args)
+    verdict, reports = _tell(list(dict.fromkeys(domains)), world, args)
     if args.metrics is not None:
         try:
             write_whole(Path(args.metrics), formats.metrics(reports, time.time()).encode(), 0o644)
         except OSError as error:
             print(f"postfix-mtasts check: --metrics: {args.metrics}: {error.strerror}", file=sys.stderr)
             return UNAVAILABLE
-    return formats.CODES[formats.gravest(reports)]
+    return formats.CODES[verdict]
 
 
 def _usage(problem: str) -> int:
@@ -113,8 +113,8 @@ def codes() -> Iterator[str]:
         yield f"{code:<28} {row.letters:<14} {row.meaning}"
 
 
-def _tell(domains: list[Domain], world: World, args: argparse.Namespace) -> list[Report]:
-    """Print as the domains are done. Returns the reports, without what only printing needs."""
+def _tell(domains: list[Domain], world: World, args: argparse.Namespace) -> tuple[Verdict, list[Report]]:
+    """Print as the domains are done. Returns the gravest verdict, and the reports if they are still needed."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     live = len(domains) == 1 and not (args.json or args.monitor)
     progress = sys.stderr.isatty() and len(domains) > 1
@@ -129,7 +129,8 @@ def _tell(domains: list[Domain], world: World, args: argparse.Namespace) -> list
 
     if live:
         print(text.title(domains[0], colour), flush=True)
-    reports = []
+    reports: list[Report] = []
+    verdict = Verdict.OK
     for report in examine(domains, world, told=told, progress=count):
         if progress and not args.monitor:
             print(_ERASE, end="", file=sys.stderr, flush=True)
@@ -137,11 +138,13 @@ def _tell(domains: list[Domain], world: World, args: argparse.Namespace) -> list
             print(json_line(formats.of_report(report)), flush=True)
         elif not args.monitor:
             print("\n".join((text.end if live else text.whole)(report, colour)), flush=True)
-        reports.append(report)
+        verdict = formats.gravest((verdict, report.verdict))
+        if args.monitor or args.metrics is not None:
+            reports.append(report)
     if args.monitor:
         print("\n".join(formats.monitor(reports, time.time())))
     elif blocked(world) and not args.json:
         print("\n".join(text.hint(text.PORT_25)))
     elif blocked(world):
         print("\n".join(text.hint(text.PORT_25)), file=sys.stderr)
-    return reports
+    return verdict, reports

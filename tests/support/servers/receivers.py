@@ -20,7 +20,7 @@ from typing import IO, Any, Literal, Self
 
 from tests.support.servers.serving import Serving
 
-StartTls = Literal["offered", "withheld", "refused", "garbled"]
+StartTls = Literal["offered", "withheld", "refused", "garbled", "silent"]
 
 PORTS = (25, 2525)
 PATIENCE = 60.0  # seconds that a silent client is waited for
@@ -108,6 +108,9 @@ class Receivers(Serving):
         with contextlib.suppress(OSError):  # it hung up, or refused our certificate
             stream: IO[bytes]
             with sock.makefile("rwb") as stream:
+                if host.starttls == "silent":
+                    stream.read()  # until the client goes
+                    return
                 _say(stream, "220 ready")
                 if not _speak(stream, session, session.in_clear, host.starttls):
                     return

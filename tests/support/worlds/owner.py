@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,7 +52,6 @@ class OwnerWorld:
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.dns)
-        self.mail = self._stack.enter_context(Receivers(self.directory / "receivers"))
         self.config = self.directory / "config.yml"
         ca_file = self.authority.write(self.directory / "ca.pem")
         shape = {
@@ -66,6 +66,11 @@ class OwnerWorld:
         self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @cached_property
+    def mail(self) -> Receivers:
+        """The mail servers, which take port 25 of all addresses."""
+        return self._stack.enter_context(Receivers(self.directory / "receivers"))
 
     def publish(
         self,
