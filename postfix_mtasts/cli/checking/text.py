@@ -86,7 +86,7 @@ def end(report: Report, colour: bool) -> Iterator[str]:
         if (number := sum(each.severity is severity for each in report.findings))
     ]
     told = f"{report.domain}: {_VERDICTS[report.verdict]} ({', '.join(counts) or 'nothing found'})"
-    yield f"{_BOLD}{told}{_PLAIN}" if colour else told
+    yield from (f"{_BOLD}{line}{_PLAIN}" if colour else line for line in _indented(told, 0, 4))
     yield ""
 
 

@@ -151,8 +151,8 @@ def _host_lines(seen: HostSeen, rules: Rules) -> Iterator[str]:
             yield f"{address}: no end within the time for the domain"
         elif look.presented is not None:
             yield f"{address}: {describe(look.presented, rules.now)}"
-        elif look.refused is not None:
-            yield f"{address}: {look.refused}"
+        else:
+            yield f"{address}: {look.refused or 'a policy is served'}"
 
 
 def _host(seen: HostSeen, rules: Rules) -> Iterator[Finding]:
