@@ -67,7 +67,7 @@ def locate(
         return missing
     if refetch_as is None and record is not None and record.id in avoid:
         return Unchanged(record.id)
-    record_id, host = record.id if record is not None else str(refetch_as), f"mta-sts.{domain}"
+    record_id, host = record.id if record is not None else str(refetch_as), policy_host(domain)
     try:
         return Located(record_id, host, tuple(policy_host_addresses(host, sources)))
     except DnsError as error:
@@ -92,6 +92,11 @@ def fetch(located: Located, sources: Sources, note: Note = no_note, transfer: Tr
 def record_name(domain: str) -> str:
     """Where the record of a policy domain is."""
     return f"_mta-sts.{domain}"
+
+
+def policy_host(domain: str) -> str:
+    """Where the policy of a policy domain is."""
+    return f"mta-sts.{domain}"
 
 
 def absent(name: str, exists: bool, ttl: float) -> Absent:

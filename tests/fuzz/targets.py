@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import dns.message
 import dns.rrset
 
+from postfix_mtasts.adapters.dns.absence import TXT, make_question, understand
 from postfix_mtasts.adapters.dns.client import DnsClient
-from postfix_mtasts.adapters.dns.probe import txt_question, understand
 from postfix_mtasts.adapters.store.rows import decode
 from postfix_mtasts.core.names import Domain, parse_key
 from postfix_mtasts.core.netstring import NetstringDecoder
@@ -33,7 +33,7 @@ from postfix_mtasts.daemon.workers.wire import Dane, Discover, answer_from_json,
 from postfix_mtasts.errors import InputError
 
 NAME = "_mta-sts.example.test"
-_QUESTION = txt_question(NAME) or b""
+_QUESTION = make_question(NAME, TXT) or b""
 
 
 def _answer(*records: str) -> bytes:

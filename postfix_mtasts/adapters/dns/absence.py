@@ -1,4 +1,4 @@
-"""A TXT answer read cheaply, for what most lookups end in: "there is none".
+"""Answers read cheaply, above all for what most lookups end in: there is no TXT record.
 
 Most first lookups are of `_mta-sts` names that do not exist, and dnspython
 takes ten times the CPU of what is needed to see that.
@@ -6,8 +6,8 @@ takes ten times the CPU of what is needed to see that.
 Rule: only two answers count as absence, NXDOMAIN and NOERROR without records,
       in a message that is whole, simple and well formed to its last byte, from
       a server that recurses or is authoritative. A TXT answer is handed over as
-      it came, for `DnsClient.txt_from_wire`. Anything else is None: ask again,
-      in full.
+      it came, for `DnsClient.txt_from_wire`, and so is any whole answer about
+      addresses. Anything else is None: ask again, in full.
 
 Source: RFC 1035 section 4, RFC 2308 section 5 (TTL of absence), RFC 6891.
 """
@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 from typing import TypeAlias
 
-IN, TXT, SOA, OPT = 1, 16, 6, 41
+IN, A, SOA, TXT, AAAA, OPT = 1, 1, 6, 16, 28, 41
 _HEADER, _RECORD = struct.Struct("!6H"), struct.Struct("!HHIH")
 _OPT = struct.Struct("!BHHIH")
 _AA_OR_RA, _TC, _RCODE = 0x0480, 0x0200, 0x000F
@@ -36,14 +36,14 @@ class Absence:
 Result: TypeAlias = Absence | bytes | None  # bytes: a whole answer with TXT records; None: ask in full
 
 
-def txt_question(name: str) -> bytes | None:
-    """*name* (plain labels, no escapes) as a TXT question; None if DNS cannot hold it."""
+def make_question(name: str, rdtype: int) -> bytes | None:
+    """*name* (plain labels, no escapes) and a type as they stand in a message; None if DNS cannot hold the name."""
     if not name.isascii():
         return None
     labels = name.encode().split(b".")
     wire = b"".join(len(label).to_bytes(1, "big") + label for label in labels if len(label) < 64) + b"\0"
     whole = len(wire) == len(name) + 2 and all(labels) and len(wire) <= 255
-    return wire + struct.pack("!HH", TXT, IN) if whole else None
+    return wire + struct.pack("!HH", rdtype, IN) if whole else None
 
 
 def answers(datagram: bytes, question: bytes) -> bool:
@@ -54,6 +54,12 @@ def answers(datagram: bytes, question: bytes) -> bool:
         and datagram[4:6] == b"\0\1"
         and datagram.startswith(question, _HEADER.size)
     )
+
+
+def whole(datagram: bytes, question: bytes) -> bytes | None:
+    """Return a *datagram* that `answers` the *question* if it holds all that the server knows. Never raises."""
+    complete = not datagram[2] & _TC >> 8 and datagram[3] & _RCODE in (0, 3)
+    return datagram if complete else None
 
 
 def understand(datagram: bytes, question: bytes) -> Result:

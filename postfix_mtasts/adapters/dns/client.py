@@ -104,11 +104,20 @@ class DnsClient:
 
     def txt_from_wire(self, name: str, wire: bytes) -> DnsAnswer[bytes] | None:
         """Read an answer that adapters.dns.probe handed over; None if it is of no use."""
+        return self._from_wire(name, TXT, wire)
+
+    def a_from_wire(self, name: str, wire: bytes) -> DnsAnswer[str] | None:
+        return self._from_wire(name, A, wire)
+
+    def aaaa_from_wire(self, name: str, wire: bytes) -> DnsAnswer[str] | None:
+        return self._from_wire(name, AAAA, wire)
+
+    def _from_wire(self, name: str, rdtype: RecordType[T], wire: bytes) -> DnsAnswer[T] | None:
         try:
-            answer = read_answer(wire, Question(name, TXT))
+            answer = read_answer(wire, Question(name, rdtype))
         except (NoAnswer, DnsError):
             return None
-        self._count_answer(TXT, answer)
+        self._count_answer(rdtype, answer)
         return replace(answer, secure=False)  # which server gave it is not known here
 
     def _ask(self, name: str, rdtype: RecordType[T], spent: float = 0.0) -> DnsAnswer[T]:

@@ -1,4 +1,4 @@
-"""TXT questions asked on the event loop, answered cheaply where there is no record.
+"""Questions asked on the event loop: TXT, answered cheaply where there is no record, and addresses.
 
 What an answer means is absence.py's; who is asked, transport.py's.
 
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_bytes
 
-from .absence import Result, answers, txt_question, understand
+from .absence import AAAA, TXT, A, Result, answers, make_question, understand, whole
 from .transport import Nameservers, query, sockaddr
 
 LIMIT = 512  # questions under way at once
@@ -31,6 +31,7 @@ PATIENCE = 1.0  # seconds: what takes longer is asked again in full
 @dataclass(slots=True)
 class _Asked:
     question: bytes
+    read: Callable[[bytes, bytes], Result]
     done: Callable[[Result], None]
     at: float  # seconds of the loop's clock
 
@@ -71,7 +72,23 @@ class Probe:
 
     def absent(self, name: str, done: Callable[[Result], None]) -> None:
         """Ask for the TXT records of *name*; *done* is called once, perhaps at once, and must not raise."""
-        question = txt_question(name)
+        self._ask(make_question(name, TXT), understand, done)
+
+    def addresses(self, host: str, done: Callable[[dict[str, bytes]], None]) -> None:
+        """Ask for the addresses of *host*; *done* is called once, with whole answers by type, as they came."""
+        answers: dict[str, bytes | None] = {}
+
+        def heard(rdtype: str, answer: Result) -> None:
+            answers[rdtype] = answer if isinstance(answer, bytes) else None
+            if len(answers) == 2:
+                done({rdtype: answer for rdtype, answer in answers.items() if answer is not None})
+
+        self._ask(make_question(host, AAAA), whole, lambda answer: heard("AAAA", answer))
+        self._ask(make_question(host, A), whole, lambda answer: heard("A", answer))
+
+    def _ask(
+        self, question: bytes | None, read: Callable[[bytes, bytes], Result], done: Callable[[Result], None]
+    ) -> None:
         if question is None or sum(len(port.asked) for port in self._ports) >= LIMIT:
             done(None)
             return
@@ -83,7 +100,7 @@ class Probe:
             done(None)
             return
         identifier = port.identifiers.pop()
-        port.asked[identifier] = _Asked(question, done, now)
+        port.asked[identifier] = _Asked(question, read, done, now)
         if not self._looking:
             self._looking = True
             loop.call_later(self._patience / 4, self._look, loop)
@@ -128,7 +145,7 @@ class Probe:
                 asked = port.asked.get(datagram[:2])
                 if asked is not None and answers(datagram, asked.question):
                     self._nameservers.heard(port.server)
-                    port.settle(datagram[:2], understand(datagram, asked.question))
+                    port.settle(datagram[:2], asked.read(datagram, asked.question))
         except BlockingIOError:
             pass
         except OSError:

@@ -2,8 +2,10 @@
 
 Stands before the pool and speaks the same Resolver. The probe asks for the
 TXT record; where there is none, that is the answer, for a fiftieth of what a
-worker costs. A record goes to the worker with the job, and is not asked for
-again. What the probe does not understand, the worker asks in full.
+worker costs. Where there is a record, the probe asks for the policy host's
+addresses too, and all answers go to the worker with the job: it reads them,
+and does not ask again. What the probe does not understand, or does not hear,
+the worker asks in full.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from ...core.dane import DaneFacts
 from ...core.names import Domain
 from ...core.outcome import Outcome, OwnFault
 from ...core.ports import ResolverFacts, Urgency
-from ...resolving.discovery import NAME_LIMIT, absent, record_name
+from ...resolving.discovery import NAME_LIMIT, absent, policy_host, record_name
 from .pool import Pool
 
+RECORD_BEGINS = b"v=STSv1"
 PROBE_SHARE = 5  # the probe may take this part of dns.timeout; then the worker asks
 
 
@@ -56,8 +59,8 @@ class FastPath:
         done: Callable[[Outcome | OwnFault], None],
         urgency: Urgency = Urgency.LOOKUP,
     ) -> None:
-        name = record_name(domain)
-        if self._probe is None or refetch_as is not None or len(name) > NAME_LIMIT:
+        name, probe = record_name(domain), self._probe
+        if probe is None or refetch_as is not None or len(name) > NAME_LIMIT:
             self._pool.discover(domain, avoid, refetch_as, done, urgency)
             return
 
@@ -70,10 +73,15 @@ class FastPath:
             elif found is None:
                 spent = self._monotonic() - begun
                 self._pool.discover(domain, avoid, refetch_as, done, urgency, spent=spent)
+            elif avoid or RECORD_BEGINS not in found:  # no fetch seems to follow
+                self._pool.discover(domain, avoid, refetch_as, done, urgency, heard={"TXT": found})
             else:
-                self._pool.discover(domain, avoid, refetch_as, done, urgency, record=found)
+                probe.addresses(policy_host(domain), lambda heard: located({"TXT": found, **heard}))
 
-        self._probe.absent(name, probed)
+        def located(heard: dict[str, bytes]) -> None:
+            self._pool.discover(domain, avoid, refetch_as, done, urgency, heard=heard)
+
+        probe.absent(name, probed)
 
     def dane(self, domain: Domain, port: int, done: Callable[[DaneFacts | OwnFault], None]) -> None:
         self._pool.dane(domain, port, done)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -122,11 +122,11 @@ class Pool:
         done: Callable[[Outcome | OwnFault], None],
         urgency: Urgency = Urgency.LOOKUP,
         *,
-        record: bytes | None = None,
+        heard: Mapping[str, bytes] | None = None,
         spent: float = 0.0,
     ) -> None:
-        """As Resolver has it; *record* and *spent* are what the probe heard, or how long it waited in vain."""
-        self._submit(Discover(domain, tuple(avoid), refetch_as, urgency, record, spent), done)
+        """As Resolver has it; *heard* and *spent* are what the probe heard, or how long it waited in vain."""
+        self._submit(Discover(domain, tuple(avoid), refetch_as, urgency, heard or {}, spent), done)
 
     def dane(self, domain: Domain, port: int, done: Callable[[DaneFacts | OwnFault], None]) -> None:
         self._submit(Dane(domain, port), done)
@@ -215,6 +215,8 @@ class Pool:
             if suspect and task.tries >= TRIES:
                 task.done(OwnFault(Cause.DIED, f"{TRIES} worker processes ended while they were at it"))
             else:
+                if isinstance(task.job, Discover):  # the repeat asks anew: what was heard may be what ended it
+                    task.job = replace(task.job, heard={})
                 self._give(task)
 
     def _failed(self, why: str) -> None:

@@ -4,7 +4,7 @@
     ready   {"ready": 4711}: the worker's first line, with its process id; or {"unable": why}, and its end
     ping    {"ping": 3}, answered by the thread that reads jobs: {"pong": 3}
     job     {"n": 7, "job": "discover", "domain": D, "avoid": [id, ...], "refetch_as": id or null,
-             "urgency": "lookup", "record": the probe's answer in hex or null, "spent": seconds it waited}
+             "urgency": "lookup", "heard": the probe's answers in hex by type, "spent": seconds it waited}
             {"n": 8, "job": "dane", "domain": D, "port": 25}
     answer  {"n": 7, "found": {...}} and so on, one of the outcomes' names
             {"n": 8, "dane": {...}}, and before it the same with "complete": false once a host is usable
@@ -18,7 +18,8 @@ parsed again here, in microseconds.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ...config.settings import DnsSettings, FetchSettings
@@ -49,7 +50,7 @@ class Discover:
     avoid: tuple[str, ...] = ()
     refetch_as: str | None = None
     urgency: Urgency = Urgency.LOOKUP
-    record: bytes | None = None  # the DNS answer with the record, where the probe heard one
+    heard: Mapping[str, bytes] = field(default_factory=dict)  # DNS answers that the probe heard, by type
     spent: float = 0.0  # seconds that the probe waited in vain
 
 
@@ -106,7 +107,6 @@ def orders_from_json(line: dict[str, Any]) -> Orders:
 def job_to_json(number: int, job: Job) -> dict[str, Any]:
     match job:
         case Discover():
-            record = job.record.hex() if job.record is not None else None
             return {
                 "n": number,
                 "job": "discover",
@@ -114,7 +114,7 @@ def job_to_json(number: int, job: Job) -> dict[str, Any]:
                 "avoid": job.avoid,
                 "refetch_as": job.refetch_as,
                 "urgency": job.urgency.value,
-                "record": record,
+                "heard": {rdtype: answer.hex() for rdtype, answer in job.heard.items()},
                 "spent": job.spent,
             }
         case Dane():
@@ -129,13 +129,12 @@ def job_from_json(line: dict[str, Any]) -> Job:
     """Read what job_to_json wrote; the daemon is believed."""
     match line["job"]:
         case "discover":
-            record = bytes.fromhex(line["record"]) if line["record"] is not None else None
             return Discover(
                 parse_domain(line["domain"]),
                 tuple(line["avoid"]),
                 line["refetch_as"],
                 Urgency(line["urgency"]),
-                record,
+                {rdtype: bytes.fromhex(answer) for rdtype, answer in line["heard"].items()},
                 line["spent"],
             )
         case "dane":

@@ -39,7 +39,7 @@ from ...core.outcome import Cause, OwnFault
 from ...core.ports import Sources
 from ...errors import DnsError, MtaStsError
 from ...resolving import dane
-from ...resolving.discovery import Located, fetch, locate, record_name
+from ...resolving.discovery import Located, fetch, locate
 from .slots import Slots, Ticket, network
 from .threads import Crew
 from .turns import Turns
@@ -80,12 +80,20 @@ class _Fetch(Ticket):
 
 
 class _Begun:
-    """DNS, of which the daemon's probe has asked for the record: what it brought, or how long it took, counts."""
+    """DNS, of which the daemon's probe has asked a part: what it heard is not asked for again, what it spent counts."""
 
-    def __init__(self, dns: DnsClient, txt: Callable[[str], DnsAnswer[bytes]]) -> None:
-        self.a, self.aaaa = dns.a, dns.aaaa
+    def __init__(self, dns: DnsClient, job: Discover) -> None:
+        self._dns, self._heard, self._spent = dns, job.heard, job.spent
         self.mx, self.tlsa, self.cname, self.for_dane = dns.mx, dns.tlsa, dns.cname, dns.for_dane
-        self.txt = txt
+
+    def txt(self, name: str) -> DnsAnswer[bytes]:
+        return self._dns.txt_from_wire(name, self._heard.get("TXT", b"")) or self._dns.txt(name, self._spent)
+
+    def a(self, name: str) -> DnsAnswer[str]:
+        return self._dns.a_from_wire(name, self._heard.get("A", b"")) or self._dns.a(name)
+
+    def aaaa(self, name: str) -> DnsAnswer[str]:
+        return self._dns.aaaa_from_wire(name, self._heard.get("AAAA", b"")) or self._dns.aaaa(name)
 
 
 class Worker:
@@ -164,14 +172,7 @@ class Worker:
     # -- discovery: DNS, then the policy host, each in its turn -----------------
 
     def _discover(self, number: int, job: Discover) -> Answer | None:
-        answer = None
-        if job.record is not None:
-            answer = self._dns.txt_from_wire(record_name(job.domain), job.record)
-
-        def txt(name: str) -> DnsAnswer[bytes]:
-            return answer if answer is not None else self._dns.txt(name, job.spent)
-
-        sources = replace(self._sources, dns=_Begun(self._dns, txt))
+        sources = replace(self._sources, dns=_Begun(self._dns, job))
         located = locate(job.domain, sources, avoid=job.avoid, refetch_as=job.refetch_as)
         if not isinstance(located, Located):
             return located

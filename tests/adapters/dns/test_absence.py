@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postfix_mtasts.adapters.dns.absence import Absence, answers, txt_question, understand
+from postfix_mtasts.adapters.dns.absence import TXT, Absence, answers, make_question, understand, whole
 from postfix_mtasts.adapters.dns.client import DnsClient
 from postfix_mtasts.adapters.dns.transport import query
 
@@ -24,7 +24,7 @@ PATIENT = 30.0  # seconds
 
 
 def question() -> bytes:
-    made = txt_question(NAME)
+    made = make_question(NAME, TXT)
     assert made is not None
     return made
 
@@ -202,6 +202,23 @@ def test_what_the_probe_takes_as_absence_is_absence(datagram: bytes) -> None:
     assert result.ttl == min(lasts, default=0)
 
 
+WHOLE = [
+    ("records", reply(lambda m: add(m.answer, NAME + ".", 60, "TXT", '"x"'), rcode="NOERROR"), True),
+    ("an alias", reply(lambda m: add(m.answer, NAME + ".", 60, "CNAME", "a.example."), rcode="NOERROR"), True),
+    ("NODATA", reply(rcode="NOERROR"), True),
+    ("NXDOMAIN", reply(), True),
+    ("truncated", reply(truncated), False),
+    ("SERVFAIL", reply(rcode="SERVFAIL"), False),
+    ("FORMERR", reply(rcode="FORMERR"), False),
+]
+
+
+@pytest.mark.parametrize(("title", "datagram", "want"), WHOLE, ids=[w[0] for w in WHOLE])
+def test_a_whole_answer(title: str, datagram: bytes, want: bool) -> None:
+    """All that the server knows: handed over as it came, or asked for in full."""
+    assert whole(datagram, question()) == (datagram if want else None)
+
+
 # Questions
 
 
@@ -220,7 +237,7 @@ NAMES = [
 @pytest.mark.parametrize(("title", "name", "possible"), NAMES, ids=[n[0] for n in NAMES])
 def test_names_that_dns_can_hold(title: str, name: str, possible: bool) -> None:
     """The others are left to the full client, which says what is wrong with them."""
-    made = txt_question(name)
+    made = make_question(name, TXT)
     assert (made is not None) is possible
     if made is not None:
         assert made[:-4] == dns.name.from_text(name).to_wire()

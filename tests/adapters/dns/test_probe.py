@@ -198,6 +198,52 @@ def test_a_lame_server_is_left_to_the_full_client() -> None:
         assert ask(server, "nothing.example") == [None]
 
 
+HOST = "mta-sts.example.com"
+ADDRESSES: dict[tuple[str, str], list[str | bytes]] = {(HOST, "A"): ["192.0.2.1"], (HOST, "AAAA"): ["2001:db8::1"]}
+HEARD: list[tuple[str, dict[tuple[str, str], Any], set[str]]] = [
+    ("both families", {}, {"A", "AAAA"}),
+    ("one of them fails", {(HOST, "AAAA"): "SERVFAIL"}, {"A"}),
+    ("one of them is truncated", {(HOST, "A"): "truncated"}, {"AAAA"}),
+    ("one of them is silent", {(HOST, "A"): "silence"}, {"AAAA"}),
+    ("neither is heard", {ANY: "REFUSED"}, set()),
+]
+
+
+@pytest.mark.parametrize(("title", "behaviours", "want"), HEARD, ids=[h[0] for h in HEARD])
+def test_addresses(title: str, behaviours: dict[tuple[str, str], Any], want: set[str]) -> None:
+    """Both types are asked at once; what is whole is handed over as it came."""
+
+    async def main() -> dict[str, bytes]:
+        probe = Probe(Nameservers((server.address,)), 1.0 if "silent" in title else PATIENT)
+        heard: asyncio.Future[dict[str, bytes]] = asyncio.get_running_loop().create_future()
+        probe.addresses(HOST, heard.set_result)
+        try:
+            return await heard
+        finally:
+            probe.close()
+
+    with DnsServer(ADDRESSES, behaviours) as server:
+        heard = asyncio.run(main())
+    client = DnsClient(["127.0.0.1:53"], PATIENT)
+    assert set(heard) == want
+    for rdtype, read in (("A", client.a_from_wire), ("AAAA", client.aaaa_from_wire)):
+        if rdtype in want:
+            answer = read(HOST, heard[rdtype])
+            assert answer is not None
+            assert list(answer.records) == ADDRESSES[HOST, rdtype]
+
+
+def test_a_host_that_dns_cannot_hold_has_no_addresses() -> None:
+    """The full client says what is wrong with it."""
+
+    async def main() -> dict[str, bytes]:
+        heard: list[dict[str, bytes]] = []
+        Probe(Nameservers(("127.0.0.1:53",)), PATIENT).addresses("a..b", heard.append)
+        return heard[0]
+
+    assert asyncio.run(main()) == {}
+
+
 def test_the_questions_under_way_are_bounded() -> None:
     """What is too much is asked in full, where a thread waits for it."""
 

@@ -12,7 +12,7 @@ import dns.flags
 import dns.message
 import pytest
 
-from postfix_mtasts.adapters.dns.absence import txt_question
+from postfix_mtasts.adapters.dns.absence import TXT, make_question
 from postfix_mtasts.adapters.dns.transport import AVOIDED, Nameservers, NoAnswer, exchange, query, sockaddr
 from postfix_mtasts.core.dnsdata import DnsResult
 from tests.support.servers.dnsserver import DnsServer
@@ -25,7 +25,7 @@ FIRST, SECOND, THIRD = "192.0.2.1:53", "192.0.2.2:53", "127.0.0.1:53"
 
 
 def question() -> bytes:
-    made = txt_question(NAME)
+    made = make_question(NAME, TXT)
     assert made is not None
     return made
 

@@ -65,8 +65,44 @@ def test_a_record_goes_along_and_is_asked_for_once() -> None:
         _, job = answer_to(server, lookup)
         assert server.asked[NAME, "TXT"] == 1
     assert isinstance(job, Discover)
-    assert b"v=STSv1; id=1" in (job.record or b"")
+    assert list(job.heard) == ["TXT"]
+    assert b"v=STSv1; id=1" in job.heard["TXT"]
     assert (job.domain, job.avoid, job.refetch_as, job.urgency) == (D, ("0",), None, Urgency.UPKEEP)
+
+
+def first(resolver: Resolver, done: Callable[[Any], None]) -> None:
+    """A first lookup: no record id is known, so a record means a fetch."""
+    resolver.discover(D, [], None, done)
+
+
+HOST = "mta-sts.example.com"
+ADDRESSES = {**RECORD, (HOST, "A"): ["192.0.2.1"]}
+
+
+def test_the_addresses_for_the_fetch_go_along() -> None:
+    """Asked at once, on the loop; that there is none of a family is an answer too."""
+    with DnsServer(ADDRESSES) as server:
+        _, job = answer_to(server, first)
+        assert server.asked == {(NAME, "TXT"): 1, (HOST, "A"): 1, (HOST, "AAAA"): 1}
+    assert isinstance(job, Discover)
+    assert set(job.heard) == {"TXT", "A", "AAAA"}
+
+
+def test_an_address_that_is_not_heard_is_left_to_the_worker() -> None:
+    """It asks in full."""
+    with DnsServer(ADDRESSES, {(HOST, "AAAA"): "SERVFAIL"}) as server:
+        _, job = answer_to(server, first)
+    assert isinstance(job, Discover)
+    assert set(job.heard) == {"TXT", "A"}
+
+
+def test_a_record_of_something_else_asks_for_no_address() -> None:
+    """A wildcard TXT record, for instance: nothing will be fetched."""
+    with DnsServer({(NAME, "TXT"): ['"v=spf1 -all"']}) as server:
+        _, job = answer_to(server, first)
+        assert server.asked == {(NAME, "TXT"): 1}
+    assert isinstance(job, Discover)
+    assert list(job.heard) == ["TXT"]
 
 
 def test_silence_is_told_with_the_time_it_took() -> None:
@@ -74,7 +110,7 @@ def test_silence_is_told_with_the_time_it_took() -> None:
     with DnsServer(NXDOMAIN, {("*", "*"): "silence"}) as server:
         _, job = answer_to(server, lookup)
     assert isinstance(job, Discover)
-    assert job.record is None
+    assert job.heard == {}
     assert 0.2 <= job.spent < PATIENCE
 
 

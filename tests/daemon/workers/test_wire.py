@@ -50,8 +50,8 @@ def arrived(value: dict[str, Any]) -> dict[str, Any]:
 
 JOBS: list[Job] = [
     Discover(D),
-    Discover(D, ("1", "2"), None, Urgency.UPKEEP, b"\x00\xff", 0.0),
-    Discover(D, (), "20231114", Urgency.EXPIRING, None, 1.25),
+    Discover(D, ("1", "2"), None, Urgency.UPKEEP, {"TXT": b"\x00\xff", "A": b""}, 0.0),
+    Discover(D, (), "20231114", Urgency.EXPIRING, {}, 1.25),
     Dane(D, 587),
     Tlsrpt(D),
     JudgeResolver(),

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dns.message
+import dns.rrset
 import pytest
 
 from postfix_mtasts.adapters.dns.client import DnsClient
@@ -99,6 +101,35 @@ def test_a_record_that_is_known(peer: Peer) -> None:
     """Nothing is fetched."""
     peer.server.records["_mta-sts.example.com", "TXT"] = ['"v=STSv1; id=1;"']
     assert peer.ask(Discover(D, avoid=("1",))) == Unchanged("1")
+
+
+def heard(name: str, rdtype: str, *data: str) -> bytes:
+    """An answer of a resolver, as the daemon's probe hands it over."""
+    reply = dns.message.make_response(dns.message.make_query(name, rdtype), recursion_available=True)
+    if data:
+        reply.answer.append(dns.rrset.from_text(f"{name}.", 300, "IN", rdtype, *data))
+    return reply.to_wire()
+
+
+def test_what_the_probe_heard_is_not_asked_for_again(peer: Peer) -> None:
+    """Record and addresses are read from its answers, and judged as ever."""
+    host = "mta-sts.example.com"
+    answers = {
+        "TXT": heard("_mta-sts.example.com", "TXT", '"v=STSv1; id=1;"'),
+        "A": heard(host, "A", "255.255.255.255"),  # nothing can be connected to there
+        "AAAA": heard(host, "AAAA"),
+    }
+    failed = peer.ask(Discover(D, heard=answers))
+    assert isinstance(failed, Failed)
+    assert failed.seen.fault is Fault.NOT_CONNECTED
+    assert not peer.server.asked
+
+
+def test_what_the_probe_heard_wrongly_is_asked_for(peer: Peer) -> None:
+    """An answer to another question is of no use."""
+    answers = {"TXT": heard("_mta-sts.example.org", "TXT", '"v=STSv1; id=1;"'), "A": b"", "AAAA": b"\0"}
+    assert isinstance(peer.ask(Discover(D, heard=answers)), Absent)
+    assert peer.server.asked["_mta-sts.example.com", "TXT"] == 1
 
 
 def test_a_bug_costs_one_job(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
