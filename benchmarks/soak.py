@@ -29,10 +29,10 @@ CLIENTS, SHOWN_EVERY, LIMIT = 8, 10.0, 1.02  # threads, seconds, growth
 
 
 def memory(pid: int) -> int:
-    """Bytes held by the daemon and its worker process."""
-    worker = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
-    pages = sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in (str(pid), *worker))
-    return pages * 4096
+    """Bytes held by a process and those that came from it: the daemon, its forkserver, the workers."""
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 + sum(memory(int(child)) for child in children)
 
 
 class Soak:

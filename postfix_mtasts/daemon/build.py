@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..adapters.clock import SystemClock
@@ -29,7 +30,9 @@ from .serving.handler import Handler
 from .serving.reply_cache import ReplyCache
 from .serving.server import Server
 from .workers.fast_path import FastPath
+from .workers.launching import Launcher, start_afresh
 from .workers.pool import Pool
+from .workers.process import WorkerProcess
 
 EMPTYINGS = 5  # of the reply cache, within refresh.recheck
 
@@ -90,8 +93,14 @@ def offline(settings: Settings, store: StoreKeeper) -> Offline:
     return Offline(store, pool, keeper, operations)
 
 
-def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asyncio.AbstractEventLoop) -> Parts:
-    """Make the parts of a daemon whose store is in *directory*."""
+def daemon(
+    settings: Settings,
+    store: StoreKeeper,
+    directory: Path,
+    loop: asyncio.AbstractEventLoop,
+    launch: Launcher = start_afresh,
+) -> Parts:
+    """Make the parts of a daemon whose store is in *directory* and whose workers are made by *launch*."""
     clock, current, counts, silence = SystemClock(), Current(settings), Counts(), Silence()
     reply_cache = ReplyCache(_emptied_every(settings), clock.monotonic)
 
@@ -99,7 +108,7 @@ def daemon(settings: Settings, store: StoreKeeper, directory: Path, loop: asynci
         counts.dns(rdtype, result, number)
         silence.note(result, clock.monotonic())
 
-    pool = Pool(settings, count_dns)
+    pool = Pool(settings, count_dns, partial(WorkerProcess, launch=launch))
     fast_path = FastPath(pool, settings.dns, count_dns, clock.monotonic)
     reporter = Reporter(settings, fast_path, counts, clock.monotonic)
     agenda = Agenda(clock.monotonic)

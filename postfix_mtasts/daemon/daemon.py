@@ -29,6 +29,7 @@ from .operating.survey import Running
 from .policies.store_thread import StoreKeeper
 from .repeating import Repeating
 from .serving.server import connection_limit
+from .workers.launching import Forkserver, Launcher, start_afresh
 
 if TYPE_CHECKING:
     from .operating.http import HttpServer
@@ -48,6 +49,7 @@ CLOCK_STEP = 1.0  # seconds between the two clocks that only a clock set by some
 
 def run(loaded: Loaded, config_file: str | None) -> None:
     """Run until SIGTERM or SIGINT. Raises: ConfigError, ListenError, StoreError, StoreBusyError."""
+    forkserver = Forkserver(loaded.settings.fetch.ca_file)  # before there is a thread, a lock or a socket
     gc.set_threshold(GC_THRESHOLD)
     output = Log(STDERR)
     output.configure(loaded.settings.log)
@@ -58,10 +60,11 @@ def run(loaded: Loaded, config_file: str | None) -> None:
         directory = store_directory(loaded)
         store = build.open_store(directory)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_main(loaded, config_file, store, directory, passed, output))
+            runner.run(_main(loaded, config_file, store, directory, passed, output, forkserver))
     finally:
         signals.ignore()
         output.end(LOG_FLUSH)
+        forkserver.close()
 
 
 def _check_listeners(settings: Settings, passed: Mapping[str, socket.socket]) -> None:
@@ -86,8 +89,9 @@ async def _main(
     directory: Path,
     passed: dict[str, socket.socket],
     output: Log,
+    launch: Launcher,
 ) -> None:
-    daemon = Daemon(loaded.settings, config_file, store, directory, passed)
+    daemon = Daemon(loaded.settings, config_file, store, directory, passed, launch)
     daemon.parts.current.changed(lambda new: new.log, output.configure)
     try:
         await daemon.start()
@@ -108,13 +112,14 @@ class Daemon:
         store: StoreKeeper,
         directory: Path,
         passed: dict[str, socket.socket],
+        launch: Launcher = start_afresh,
     ) -> None:
         self._config_file, self._passed, self._directory = config_file, passed, directory
         self.stopped = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloads, self._plans = Repeating(self._reload), Repeating(self._plan_anew)
-        self.parts = parts = build.daemon(settings, store, directory, self._loop)
+        self.parts = parts = build.daemon(settings, store, directory, self._loop, launch)
         parts.operations.running = self._running
         self._http: HttpServer | None = None
         self._http_address: str | None = None
@@ -138,7 +143,6 @@ class Daemon:
         self._loop.add_signal_handler(signals.RELOAD, self._hang_up)
         await self._listen(self._settings)
         await self.parts.control.start()
-        self.parts.pool.start()
         self.parts.refresher.start()
         self.parts.keeper.check_resolver()
         self._spawn(self._load())

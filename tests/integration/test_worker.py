@@ -22,10 +22,20 @@ GOOD = policy("mx.example.net")
 WAIT = "60s"  # lookup.wait: longer than a replacement takes on a busy machine
 
 
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    return list(map(int, found))
+
+
+def forkserver_of(daemon: Daemon) -> int:
+    """The process id of the one that workers are forked from."""
+    (found,) = children_of(daemon.pid)
+    return found
+
+
 def workers_of(daemon: Daemon) -> list[int]:
     """The process ids of the workers."""
-    found = subprocess.run(["pgrep", "-P", str(daemon.pid)], capture_output=True, text=True).stdout.split()
-    return list(map(int, found))
+    return children_of(forkserver_of(daemon))
 
 
 @pytest.mark.parametrize(("parallel", "number"), [(63, 1), (64, min(2, os.cpu_count() or 1))])
@@ -35,7 +45,7 @@ def test_two_workers_share_the_fetches(internet: Internet, tmp_path: Path, paral
     internet.publish_all(hanging)
     config = internet.config(fetch={"parallel": parallel})
     with HangingHost() as host, Daemon(tmp_path, config) as daemon, ExitStack() as stack:
-        assert len(workers_of(daemon)) == 1
+        assert workers_of(daemon) == []
         for domain in hanging:
             stack.enter_context(daemon.client()).send("postfix", domain)
         host.wait_for(parallel // number // 4 if number > 1 else 15)
@@ -85,6 +95,27 @@ def test_workers_that_cannot_start(internet: Internet, tmp_path: Path) -> None:
         wait_until(lambda: daemon.ask("postfix", "torn.worker.test") == ENFORCED, "a worker fetches again")
 
 
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_the_process_that_workers_are_forked_from_is_lost(
+    internet: Internet, tmp_path: Path, sign: signal.Signals
+) -> None:
+    """Its workers end with it, and others are started afresh; a lookup under way is answered by its policy."""
+    name = f"forks-{sign.name.lower()}.worker.test"
+    internet.publish(name, GOOD, address=ADDRESS)
+    answers: list[str] = []
+    with HangingHost() as host, Daemon(tmp_path, internet.config(lookup={"wait": WAIT})) as daemon:
+        waiting = threading.Thread(target=lambda: answers.append(daemon.ask("postfix", name)))
+        waiting.start()
+        host.wait_for(1)
+        internet.publish(name, GOOD)
+        (worker,) = workers_of(daemon)
+        os.kill(forkserver_of(daemon), sign)
+        os.kill(worker, signal.SIGKILL)
+        waiting.join()
+        assert answers == [ENFORCED]
+        assert daemon.wait_for("forkserver-lost")
+
+
 def test_old_workers_after_reloads_have_a_limit(internet: Internet, tmp_path: Path) -> None:
     """Ten changes of the settings for fetches, each while one hangs."""
     domains = {f"reload{number}.worker.test": Site(GOOD, address=ADDRESS) for number in range(10)}
@@ -108,7 +139,7 @@ def test_no_worker_outlives_its_daemon(internet: Internet, tmp_path: Path, stopp
     with HangingHost() as host, Daemon(tmp_path, internet.config()) as daemon:
         threading.Thread(target=ask_in_vain, args=(daemon, name)).start()
         host.wait_for(1)
-        workers = workers_of(daemon)
+        workers = [forkserver_of(daemon), *workers_of(daemon)]
         for worker in workers if stopped else ():
             os.kill(worker, signal.SIGSTOP)
         daemon.kill()

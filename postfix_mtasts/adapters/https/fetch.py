@@ -86,17 +86,20 @@ _FAULTS: tuple[tuple[type[BaseException], Fault], ...] = (  # the first that fit
 class HttpsPolicyHosts:
     """The real policy hosts (resolving.sources.PolicyHosts); any number of threads may fetch at once."""
 
-    def __init__(self, timeout: float, ca_file: str | None, port: int = 443) -> None:
+    def __init__(
+        self, timeout: float, ca_file: str | None, port: int = 443, context: ssl.SSLContext | None = None
+    ) -> None:
         """Load the trust store, once.
 
         Args:
             timeout: seconds for one fetch, from connect to the last byte.
             ca_file: trusted certificates (PEM); None means the system's.
+            context: what tls.make_context made of *ca_file*, where that was done before.
 
         Raises: ConfigError.
         """
         self._timeout, self._port = timeout, port
-        self._context = make_context(ca_file)
+        self._context = context or make_context(ca_file)
 
     def get(self, host: str, addresses: Sequence[str], note: Note = no_note, transfer: Any = None) -> bytes:
         """The body of https://HOST/.well-known/mta-sts.txt, BODY_LIMIT bytes at most.

@@ -47,10 +47,12 @@ from .wire import (
 log = logging.getLogger(__name__)
 
 Done = Callable[[Any], None]
+Spawn = Callable[[Orders, Heard, Lost], WorkerProcess]
 
 WORKERS = 2  # processes, where there are as many processors
 SHARED_FROM = 64  # fetch.parallel; fewer are kept in one process, where the one that ran longest makes room
 ENOUGH_FOR_TWO = 8  # jobs under way
+IDLE = 120.0  # seconds without a job, then a worker ends: its memory is of more use to others
 RETIRED = 2  # processes that still work under settings of before
 TRIES = 3  # processes that one job may see end; two may have ended together
 LOOK_EVERY = 1.0  # seconds between two looks at workers that have jobs
@@ -65,7 +67,7 @@ class Pool:
         self,
         settings: Settings,
         count_dns: Callable[[str, str, int], None],
-        spawn: Callable[[Orders, Heard, Lost], WorkerProcess] = WorkerProcess,
+        spawn: Spawn = WorkerProcess,
     ) -> None:
         self._count_dns, self._spawn = count_dns, spawn
         self._numbers = 0
@@ -98,13 +100,6 @@ class Pool:
                 worker.kill("it is not needed any more")
         for worker in self._retired[:-RETIRED]:
             worker.kill("the settings have changed too often since it began")
-        if workers:
-            self.start()
-
-    def start(self) -> None:
-        """Have a worker ready for the first job."""
-        if not self._workers:
-            self._add()
 
     def stop(self) -> None:
         """End the workers; what they were doing ends in nothing."""
@@ -176,6 +171,7 @@ class Pool:
 
     def _finish(self, worker: WorkerProcess, task: Task, answer: Answer) -> None:
         del worker.tasks[task.number]
+        worker.idle_at = asyncio.get_running_loop().time()
         if worker in self._retired and not worker.tasks:
             worker.kill("it is not needed any more")
         task.done(answer)
@@ -246,10 +242,14 @@ class Pool:
         elif self.fault:
             self._add()
         for worker in self._workers + self._retired:
-            if (worker.tasks or not worker.ready) and worker.stands_still():
-                worker.kill("it stood still")
+            if worker.tasks or not worker.ready:
+                if worker.stands_still():
+                    worker.kill("it stood still")
+            elif worker in self._workers and now - worker.idle_at >= IDLE:
+                self._workers.remove(worker)
+                worker.kill("it had nothing to do")
             for task in [task for task in worker.tasks.values() if task.deadline <= now]:
                 log.error("job-overdue %s", KV(domain=getattr(task.job, "domain", ""), seconds=self._patience))
                 self._finish(worker, task, OwnFault(Cause.OVERLOAD, "the worker process did not answer in time"))
-        if self.fault or any(worker.tasks or not worker.ready for worker in self._workers + self._retired):
+        if self.fault or self._workers or self._retired:
             self._look_soon()

@@ -9,28 +9,17 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from .launching import Launcher, start_afresh
 from .wire import Job, Orders, job_to_json, orders_to_json
 
 LINE_LIMIT = 4 << 20  # bytes of one answer: a policy of 64 KiB, escaped, many times over
 STILL = 4.0  # seconds without an answer to a ping, and without using the processor
 SLOW = 30.0  # seconds without an answer to a ping, though it uses the processor
-_PACKAGE = str(Path(__file__).parents[2])
-_START = """
-import importlib.util, sys
-path, fd, parent = sys.argv[1:]
-spec = importlib.util.spec_from_file_location("postfix_mtasts", path + "/__init__.py")
-sys.modules["postfix_mtasts"] = package = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(package)
-from postfix_mtasts.daemon.workers.worker import main
-main(int(fd), int(parent))
-"""  # this very package, and nothing else from the directory it is in
 
 
 @dataclass(slots=True)
@@ -54,6 +43,7 @@ class WorkerProcess(asyncio.Protocol):
     Args:
         heard: told each line that it says, an object.
         lost: told once that it is gone, and why.
+        launch: makes the process.
     """
 
     def __init__(
@@ -61,9 +51,11 @@ class WorkerProcess(asyncio.Protocol):
         orders: Orders,
         heard: Heard,
         lost: Lost,
+        launch: Launcher = start_afresh,
     ) -> None:
         self._heard, self._lost = heard, lost
         self.tasks: dict[int, Task] = {}
+        self.idle_at = 0.0  # since when it has no job, by the loop's clock
         self.ready = False  # it has taken its orders
         self.why = ""  # why it is killed
         self._buffer = bytearray()
@@ -73,10 +65,8 @@ class WorkerProcess(asyncio.Protocol):
         self._used = 0.0  # seconds of the processor, when it was last looked at
         ours, theirs = socket.socketpair()
         with theirs:
-            # -P: a requests.py in the working directory is not ours to run
-            command = [sys.executable, "-P", "-c", _START, _PACKAGE, str(theirs.fileno()), str(os.getpid())]
             try:
-                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+                self._child = launch(theirs, orders.fetch.ca_file)
             except OSError:
                 ours.close()
                 raise
@@ -86,7 +76,7 @@ class WorkerProcess(asyncio.Protocol):
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
 
     async def _connect(self, ours: socket.socket) -> None:
         ours.setblocking(False)
@@ -132,7 +122,7 @@ class WorkerProcess(asyncio.Protocol):
         if "unable" in said:
             self.why = str(said["unable"])
         elif "ready" in said:
-            self.ready, self._asked_at = True, None
+            self.ready, self._asked_at, self.idle_at = True, None, self._loop.time()
         elif "pong" in said:
             if said["pong"] == self._pings:
                 self._asked_at = None
@@ -140,8 +130,8 @@ class WorkerProcess(asyncio.Protocol):
             self._heard(self, said)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.kill("")
-        self._lost(self, self.why or f"it ended with status {self._process.returncode}")
+        how = self.kill("")
+        self._lost(self, self.why or how)
 
     def stands_still(self) -> bool:
         """Whether it owes us a sign of life for too long; if it owes none, one is asked for now."""
@@ -165,10 +155,10 @@ class WorkerProcess(asyncio.Protocol):
             return self._used
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, proc(5)
 
-    def kill(self, why: str) -> None:
-        """End it; what it was doing is the pool's to give to others, once `lost` is called."""
+    def kill(self, why: str) -> str:
+        """End it; what it was doing is the pool's to give to others, once `lost` is called. How it ended."""
         self.why = self.why or why
-        self._process.kill()
-        self._process.wait()  # a killed process ends in microseconds
+        how = self._child.end()
         if self._transport is not None:
             self._transport.abort()
+        return how

@@ -4,7 +4,7 @@ TLS and HTTP beside the event loop starve it (each of its callbacks would have
 to win the GIL back), and hostile certificates, HTTP answers and policies are
 better parsed outside the process that answers Postfix.
 
-Started by workers.process; FD is a socket that carries the lines of
+Made by workers.launching, with a socket that carries the lines of
 workers.wire. The first line is the orders, each further one a job. There are
 DNS_THREADS more threads than there can be fetches, so that neither TXT nor
 DANE waits for HTTPS. When the daemon closes the socket, or dies, the process
@@ -13,13 +13,12 @@ ends at once, stopped or not.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
 import signal
 import socket
-import sys
+import ssl
 import threading
 import time
 import traceback
@@ -27,10 +26,11 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from ...adapters.dns.client import DnsClient
 from ...adapters.https.fetch import HttpsPolicyHosts, Transfer
+from ...adapters.https.tls import make_context
 from ...core import tlsrpt
 from ...core.dane import DaneFacts
 from ...core.dnsdata import DnsAnswer
@@ -62,7 +62,7 @@ WINDING_DOWN = 32  # threads beyond fetch.parallel: fetches given up whose end t
 DNS_WAIT = 5.0  # seconds that a job may wait for a thread at least, however short lookup.wait is
 NICENESS = 15  # the process that answers Postfix comes first
 DESCRIPTORS_EACH = 4  # a fetch holds two, and asks DNS before
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # prctl(2)
 
 
 def _descriptors() -> int:
@@ -99,7 +99,7 @@ class _Begun:
 class Worker:
     """Takes jobs, runs them in threads, writes answers. Raises: ConfigError, RuntimeError."""
 
-    def __init__(self, sock: socket.socket, orders: Orders) -> None:
+    def __init__(self, sock: socket.socket, orders: Orders, context: ssl.SSLContext | None = None) -> None:
         self._sock = sock
         self._writing = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -108,7 +108,7 @@ class Worker:
         self._dns = DnsClient(dns.servers, dns.timeout, trust_ad=dns.trust_ad, count=self._count)
         self._sources = Sources(
             dns=self._dns,
-            hosts=HttpsPolicyHosts(orders.fetch.timeout, orders.fetch.ca_file),
+            hosts=HttpsPolicyHosts(orders.fetch.timeout, orders.fetch.ca_file, context=context),
             clock=time.time,
             allow_private_addresses=orders.fetch.allow_private_addresses,
         )
@@ -211,11 +211,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__} at {os.path.basename(place.filename)}:{place.lineno}: {error}"
 
 
-def serve(sock: socket.socket) -> None:
+def serve(sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
     """Do the jobs that come over *sock*, until it is closed."""
     with sock.makefile("rb") as lines:
         try:
-            worker = Worker(sock, orders_from_json(json.loads(lines.readline())))
+            worker = Worker(sock, orders_from_json(json.loads(lines.readline())), context)
         except Exception as error:  # noqa: BLE001 -- the daemon tells of it, in one line
             why = str(error) if isinstance(error, MtaStsError) else describe(error)
             sock.sendall(json.dumps({"unable": why}).encode() + b"\n")
@@ -229,25 +229,43 @@ def serve(sock: socket.socket) -> None:
                 worker.take(order["n"], job_from_json(order))
 
 
-def end_with(parent: int) -> None:
-    """Have the kernel end this process when *parent* ends, even if this one is stopped then."""
-    with suppress(OSError):  # no libc to ask: then the socket's end has to do
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+class Trust:
+    """The trust store, loaded once, and again when its file has changed."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[object, ssl.SSLContext] | None = None
+
+    def context(self, ca_file: str | None) -> ssl.SSLContext | None:
+        """The context for *ca_file*; None where it cannot be made, which the worker will meet too and tell."""
+        try:
+            seen = os.stat(ca_file or ssl.get_default_verify_paths().openssl_cafile)
+            file = ca_file, seen.st_ino, seen.st_size, seen.st_mtime_ns
+            if self._loaded is None or self._loaded[0] != file:
+                self._loaded = file, make_context(ca_file)
+        except (OSError, MtaStsError):
+            return None
+        return self._loaded[1]
+
+
+def become(name: str, parent: int) -> None:
+    """Be a process that ends with *parent*, even if this one is stopped then, and leaves signals to it."""
+    with suppress(OSError, ImportError, MemoryError):  # no libc to ask: then the socket's end has to do
+        import ctypes
+
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(_PR_SET_NAME, name.encode())
     if os.getppid() != parent:  # it ended before
         os._exit(0)
-
-
-def main(fd: int, parent: int) -> None:
-    end_with(parent)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the daemon's to handle: it closes the socket
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the daemon closes the socket
         signal.signal(ignored, signal.SIG_IGN)
+
+
+def main(fd: int, parent: int, context: ssl.SSLContext | None = None) -> NoReturn:
+    become("mtasts-worker", parent)
     with suppress(OSError):  # a sandbox may forbid it
         os.nice(NICENESS)
     threading.stack_size(512 * 1024)
     with suppress(OSError):  # the daemon has ended
-        serve(socket.socket(fileno=fd))
+        serve(socket.socket(fileno=fd), context)
     os._exit(0)  # threads that still wait for a network have nobody to answer
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

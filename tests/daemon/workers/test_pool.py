@@ -12,7 +12,7 @@ from postfix_mtasts.core.dane import DaneFacts, DaneStatus
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Cause, OwnFault, Unchanged
 from postfix_mtasts.daemon.workers import pool as module
-from postfix_mtasts.daemon.workers.pool import ENOUGH_FOR_TWO, LOOK_EVERY, RETIRED, TRIES, Pool
+from postfix_mtasts.daemon.workers.pool import ENOUGH_FOR_TWO, IDLE, LOOK_EVERY, RETIRED, TRIES, Pool
 from postfix_mtasts.daemon.workers.process import Heard, Lost, Task
 from postfix_mtasts.daemon.workers.wire import Answer, Orders, answer_to_json
 from postfix_mtasts.faults import Fault, Seen
@@ -30,7 +30,7 @@ class FakeProcess:
         self.tasks: dict[int, Task] = {}
         self.ready = self.still = False
         self.killed = ""
-        self.pid = 4711
+        self.pid, self.idle_at = 4711, asyncio.get_running_loop().time()
 
     def give(self, task: Task) -> None:
         task.tries += 1
@@ -69,14 +69,13 @@ class World:
         if self.refuse is not None:
             raise self.refuse
         self.made.append(FakeProcess(orders, heard, lost))
+        self.made[-1].ready = self.ready and len(self.made) == 1
         return self.made[-1]
 
     def start(self, parallel: int = 256, ready: bool = True) -> None:
         self.settings = Settings(fetch=FetchSettings(parallel=parallel))
         self.pool = Pool(self.settings, lambda *count: self.counted.append(count), self.spawn)
-        self.pool.start()
-        if self.made:
-            self.made[0].ready = ready
+        self.ready = ready
 
     def ask(self, number: int = 1) -> None:
         for _ in range(number):
@@ -109,6 +108,7 @@ async def test_an_answer(world: World) -> None:
 async def test_what_is_counted(world: World) -> None:
     """DNS queries, whatever else a line says."""
     world.start()
+    world.ask()
     world.made[0].say({"counts": [["TXT", "noerror", 2]]})
     world.made[0].say({"n": [], "counts": 1})
     assert world.counted == [("TXT", "noerror", 2)]
@@ -248,8 +248,8 @@ async def test_other_settings(world: World) -> None:
     world.start()
     world.ask()
     world.pool.configure(Settings(dns=DnsSettings(timeout=1.0)))
-    first, second = world.made
     world.ask()
+    first, second = world.made
     assert (len(first.tasks), len(second.tasks), first.killed) == (1, 1, "")
     assert second.orders.dns.timeout == 1.0
     first.answer(Unchanged("1"))
@@ -261,8 +261,8 @@ async def test_thirty_reloads_while_fetches_hang(world: World) -> None:
     """Few old processes stay; the jobs of those that must go are begun anew."""
     world.start()
     for number in range(30):
-        world.made[-1].ready = True
         world.ask()
+        world.made[-1].ready = True
         world.pool.configure(Settings(dns=DnsSettings(timeout=1.0 + number)))
         for process in world.made:
             if process.killed and process in world.pool._retired:
@@ -271,6 +271,23 @@ async def test_thirty_reloads_while_fetches_hang(world: World) -> None:
     assert world.answers == []
     assert sum(len(process.tasks) for process in world.pool._workers + world.pool._retired) == 30
     assert world.pool.deaths == 0
+
+
+@in_loop
+async def test_no_process_without_work(world: World) -> None:
+    """The first is made for the first job, and each ends some minutes after its last."""
+    world.start()
+    assert world.pool.running == 0
+    world.ask()
+    world.made[0].answer(Unchanged("1"))
+    for _ in range(2):
+        assert world.pool.running == 1
+        await world.settle(IDLE / 2)
+    assert (world.made[0].killed, world.pool.running) == ("it had nothing to do", 0)
+    world.made[0].end()
+    assert (world.pool.deaths, len(world.made)) == (0, 1)
+    world.ask()
+    assert len(world.made) == 2
 
 
 @in_loop
