@@ -99,6 +99,10 @@ async def _main(
         log.info("stopping")
     finally:
         await daemon.stop()
+        loop = asyncio.get_running_loop()
+        for number in (*signals.END, signals.RELOAD):  # else the loop's end gives them their default action back
+            loop.remove_signal_handler(number)
+        signals.ignore()
     log.info("stopped")
 
 

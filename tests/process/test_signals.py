@@ -18,14 +18,21 @@ os.kill(os.getpid(), signal.{name})
 raise ImportError
 """
 
+# The same, at the very end of the process.
+LATE = """
+import atexit, os, signal
+atexit.register(os.kill, os.getpid(), signal.{name})
+raise ImportError
+"""
+
 
 class Disturbed(Daemon):
     """A daemon that is sent a signal while it starts. It answers nobody but a unix socket."""
 
-    def __init__(self, directory: Path, name: str, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, directory: Path, name: str, config: Mapping[str, Any] | None = None, when: str = EARLY) -> None:
         super().__init__(directory, {"listen": [f"unix:{directory}/socketmap"], **(config or {})})
         (directory / "early").mkdir()
-        (directory / "early" / "uvloop.py").write_text(EARLY.format(name=name))
+        (directory / "early" / "uvloop.py").write_text(when.format(name=name))
         self._path = f"{directory}/early:{ENVIRONMENT['PYTHONPATH']}"
 
     def command(self) -> list[str]:
@@ -54,3 +61,10 @@ def test_a_signal_without_a_meaning_ends_nothing(name: str, tmp_path: Path) -> N
     with Disturbed(tmp_path, name) as daemon:
         daemon.send_signal(name)
         assert daemon.ask("postfix", "localhost") == "NOTFOUND "
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_late_signal_changes_nothing(name: str, tmp_path: Path) -> None:
+    """The daemon ends anyway, with exit code 0."""
+    with Disturbed(tmp_path, name, when=LATE) as daemon:
+        daemon.stop()
