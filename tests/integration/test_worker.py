@@ -90,9 +90,10 @@ def test_workers_that_cannot_start(internet: Internet, tmp_path: Path) -> None:
             os.kill(worker, signal.SIGKILL)
         assert daemon.ask("postfix", "torn.worker.test").startswith("TEMP no worker process can be started: ")
         assert daemon.ask("postfix", "kept.worker.test") == ENFORCED
-        assert len(daemon.events("worker-not-started")) == 1
+        assert daemon.wait_for("worker-not-started")
         shutil.copy(internet.ca_file, ca_file)
         wait_until(lambda: daemon.ask("postfix", "torn.worker.test") == ENFORCED, "a worker fetches again")
+        assert len(daemon.events("worker-not-started")) == 1
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
