@@ -11,6 +11,7 @@ postfix/   judges main.cf and master.cf
 checking/  prints what `check` found
 policywords  says a policy in the words of the command line
 reporting  prints what `report` found
+policywords reads --mode, --max-age, --mx
 windows    reads --since, --until, --before
 libraries  tells which libraries are missing
 tables     prints tables on a terminal

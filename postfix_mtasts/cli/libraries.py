@@ -7,7 +7,13 @@ from contextlib import contextmanager
 
 from ..errors import LibraryError
 
-PACKAGES = {"dkim": "python3-dkim", "jinja2": "python3-jinja2"}  # Debian's names
+PACKAGES = {  # Debian's names
+    "acme": "python3-acme",
+    "aiohttp": "python3-aiohttp",
+    "dkim": "python3-dkim",
+    "jinja2": "python3-jinja2",
+    "josepy": "python3-josepy",
+}
 
 
 @contextmanager

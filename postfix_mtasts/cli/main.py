@@ -16,7 +16,10 @@ from ..errors import ConfigError, LibraryError, ListenError, StoreBusyError, Sto
 from ..process import signals
 
 # each a module of commands/
-COMMANDS = ("daemon", "status", "query", "cache", "config", "check", "policy", "record", "serve", "report")
+COMMANDS = (
+    *("daemon", "status", "query", "cache", "config"),  # of who sends mail
+    *("check", "policy", "record", "publish", "serve", "report"),  # of who receives it
+)
 OK, USAGE, UNAVAILABLE, OUTPUT_LOST, TRY_AGAIN, BAD_CONFIG = 0, 64, 69, 74, 75, 78  # sysexits.h
 
 
@@ -51,7 +54,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    if words[:1] == ["daemon"]:
+    if words[:1] in (["daemon"], ["serve"]):
         signals.guard()
     if list(words[:2]) == ["report", "receive"]:
         return _receive(words)

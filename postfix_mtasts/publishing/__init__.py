@@ -1,6 +1,7 @@
 """`postfix-mtasts serve`: the policies of one's own domains, published.
 
-serve         builds the parts, handles signals, ends
+serve         the process: start, signals, end
+parts         makes the parts and joins them
 sockets       where it listens, and what each socket is for
 policyfiles   the folder of policies: which files count, and when
 publisher     folder and history, as the table of what is served

@@ -7,6 +7,7 @@ moment of a renewal, is left alone: the certificate in use stays in use.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .certificates import Certificate, read_certificate
 
 log = logging.getLogger(__name__)
 
+LOOK_EVERY = 5.0  # seconds between two looks
 SIZE_LIMIT = 1 << 20  # bytes of one file
 
 
@@ -27,6 +29,30 @@ class CertificateFiles:
         self._stamps: dict[str, tuple[int, ...]] = {}
         self.certificates: dict[str, Certificate] = {}
         self.faults: dict[str, str] = {}  # name -> one sentence
+        self._names: tuple[str, ...] = ()
+        self._wake = threading.Event()
+        self._stopped = False
+
+    def want(self, names: Iterable[str]) -> None:
+        """Read the files for *names* from now on, and look at once."""
+        self._names = tuple(names)
+        self._wake.set()
+
+    def look_again(self) -> None:
+        """Look at once."""
+        self._wake.set()
+
+    def run(self) -> None:
+        """Look every few seconds until `stop`."""
+        while not self._stopped:
+            self.look(self._names)
+            self._wake.wait(LOOK_EVERY)
+            self._wake.clear()
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        self._stopped = True
+        self._wake.set()
 
     def look(self, names: Iterable[str]) -> None:
         """Read what changed of the files for *names*."""

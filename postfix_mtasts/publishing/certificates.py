@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-THREADS = 4  # orders under way at once
 LOOK_EVERY = 5.0  # seconds between two looks for names that are due
 RENEW_AFTER = 2 / 3  # of a certificate's life
 FIRST_RETRY, LAST_RETRY = 3_600.0, 86_400.0  # seconds after a failure
@@ -139,13 +138,8 @@ class Certificates:
             self._wanted = frozenset(names)
             self._lock.notify_all()
 
-    def start(self) -> None:
-        """Start the threads."""
-        for number in range(THREADS):
-            threading.Thread(target=self._run, name=f"certificates-{number}", daemon=True).start()
-
     def stop(self) -> None:
-        """End the threads; what is under way goes on at the next start."""
+        """End `run` soon; what is under way goes on at the next start."""
         with self._lock:
             self._stopped = True
             self._lock.notify_all()
@@ -161,7 +155,8 @@ class Certificates:
         held = self.certificates.get(name)
         return name in self._orders or held is None or now >= held.renew_at
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Order what is due until `stop`; any number of threads may do so."""
         while (name := self._next()) is not None:
             try:
                 self.attend(name)

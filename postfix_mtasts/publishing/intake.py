@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import io
 import logging
+import threading
 import zlib
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ from .threads import in_thread
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 5 << 20  # bytes, as sent
+LOOK_EVERY = 3_600.0  # seconds between two looks whether a day is over
 ARRIVAL = 60.0  # seconds for a body to arrive
 GZIP, JSON = "application/tlsrpt+gzip", "application/tlsrpt+json"
 AT_ONCE = 2  # reports taken in: each may take tens of megabytes while it is read
@@ -39,6 +41,7 @@ class ReportIntake:
     def __init__(self, settings: ReportsSettings, clock: Callable[[], float]) -> None:
         self._settings, self._clock = settings, clock
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._stopped = threading.Event()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one POST."""
@@ -68,10 +71,19 @@ class ReportIntake:
             return 503
         return 201 if taken.new or taken.known else 400
 
-    def forget_daily(self) -> None:
-        """Forget what has been kept for long enough. Raises: StoreError."""
-        with ReportDb(self._settings.directory) as store:
-            self._intake(store).forget_daily()
+    def run(self) -> None:
+        """Forget, once a day, what has been kept for long enough, until `stop`."""
+        while not self._stopped.is_set():
+            try:
+                with ReportDb(self._settings.directory) as store:
+                    self._intake(store).forget_daily()
+            except StoreError as error:
+                log.error("report-not-stored %s", KV(reason=error))
+            self._stopped.wait(LOOK_EVERY)
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        self._stopped.set()
 
     def _intake(self, store: ReportDb) -> Intake:
         return Intake(store, None, False, self._settings.keep, self._clock)

@@ -20,7 +20,7 @@ from ..core.record import select_record
 from ..errors import DnsError, RecordError, StoreError
 from .certificates import read_certificate
 from .host import HOST_LABEL
-from .policyfiles import NOTHING_READ, Reading, read_folder
+from .policyfiles import NOTHING_READ, PolicyFile, Reading, read_folder
 from .publisher import publications
 
 
@@ -41,20 +41,42 @@ class Row:
 Txt = Callable[[str], list[bytes]]
 
 
-def rows(publish: PublishSettings, txt: Txt, now: float, only: Domain | None = None) -> list[Row]:
+def rows(publish: PublishSettings, txt: Txt, now: float) -> list[Row]:
     """Return every domain with a policy file, or one that senders may still hold. Raises: StoreError."""
+    reading, history = _read(publish)
+    failures = look_into(Path(publish.state_directory) / "failures")
+    domains = sorted(reading.files.keys() | history.keys())
+    found = (_row(publish, domain, reading, history, failures, txt, now) for domain in domains)
+    return [row for row in found if row is not None]
+
+
+def served_text(publish: PublishSettings, domain: Domain, now: float) -> bytes | None:
+    """Return what is served for *domain*, or will be in a moment; None: nothing. Raises: StoreError."""
+    _, known = _known(publish, domain, *_read(publish), now)
+    return rules.served(known, now) if known is not None else None
+
+
+def _read(publish: PublishSettings) -> tuple[Reading, dict[Domain, rules.Publication]]:
     folder, state = Path(publish.directory), Path(publish.state_directory)
     reading = read_folder(folder, NOTHING_READ, settled=True)
     if reading.fault:
         raise StoreError(f"publish.directory: {reading.fault}")
     try:
-        history = dict(publications(look_into(state / "domains")))
-        failures = look_into(state / "failures")
+        return reading, dict(publications(look_into(state / "domains")))
     except OSError as error:
         raise StoreError(f"publish.state_directory: {state}: {error.strerror or error}; run this as root") from None
-    domains = sorted(reading.files.keys() | history.keys()) if only is None else [only]
-    found = (_row(publish, domain, reading, history, failures, txt, now) for domain in domains)
-    return [row for row in found if row is not None]
+
+
+def _known(
+    publish: PublishSettings, domain: Domain, reading: Reading, history: Mapping[Domain, rules.Publication], now: float
+) -> tuple[PolicyFile | None, rules.Publication | None]:
+    """The domain's file, and its publication once `serve` has looked at that."""
+    file, known = reading.files.get(domain), history.get(domain)
+    if file is not None and file.policy is not None:
+        return file, rules.publish(known, domain, file.text, file.policy, now)
+    if file is None and known is not None:
+        return file, rules.withdraw(known, now)
+    return file, known
 
 
 def _row(
@@ -66,14 +88,8 @@ def _row(
     txt: Txt,
     now: float,
 ) -> Row | None:
-    file, known = reading.files.get(domain), history.get(domain)
-    faults: list[str] = []
-    if file is not None and file.policy is None:
-        faults.append(file.fault)
-    elif file is not None and file.policy is not None:
-        known = rules.publish(known, domain, file.text, file.policy, now)
-    elif known is not None:
-        known = rules.withdraw(known, now)
+    file, known = _known(publish, domain, reading, history, now)
+    faults = [file.fault] if file is not None and file.policy is None else []
     text = rules.served(known, now) if known is not None else None
     if file is None and text is None:
         return None

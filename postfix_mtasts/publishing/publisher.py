@@ -25,6 +25,7 @@ from ..adapters.files import StateFolder
 from ..core import publication as rules
 from ..core.names import Domain
 from ..core.policy import Policy, parse_policy
+from ..core.ports import Clock
 from ..core.publication import Publication
 from ..core.quoting import KV
 from ..errors import InputError
@@ -92,10 +93,14 @@ class Publisher:
     """Keeps the table of what is served."""
 
     def __init__(
-        self, folder: Path, history: History, wall: Callable[[], float], changed: Callable[[Table], None]
+        self,
+        folder: Path,
+        history: History,
+        clock: Clock,
+        changed: Callable[[Table], None],
     ) -> None:
         """*changed* is called, in the publisher's thread, with each new table. Raises: OSError."""
-        self._folder, self._history, self._wall, self._changed = folder, history, wall, changed
+        self._folder, self._history, self._clock, self._changed = folder, history, clock, changed
         self._publications = history.load()
         self._reading: Reading = NOTHING_READ
         self._unwritten: dict[str, str] = {}  # domain -> why its history cannot be written
@@ -103,11 +108,11 @@ class Publisher:
         self._stopped = False
         self.table: Table = {}
         self.faults: Mapping[str, str] = {}  # domain, or the folder -> one sentence
-        self.looked_at = 0.0  # monotonic clock of the caller: the last look, for a watchdog
+        self.looked_at = clock.monotonic()  # the last look
 
     def look(self, settled: bool = False) -> None:
         """Read the folder and the clock once; swap the table where that changes what is served."""
-        now = self._wall()
+        now = self._clock.wall()
         self._reading = read_folder(self._folder, self._reading, settled)
         if not self._reading.fault:
             for domain in self._publications.keys() | self._reading.files.keys():
@@ -184,14 +189,14 @@ class Publisher:
 
     # -- the thread -----------------------------------------------------------
 
-    def run(self, monotonic: Callable[[], float]) -> None:
+    def run(self) -> None:
         """Look again every second, or when woken, until `stop`."""
         while not self._stopped:
             try:
                 self.look()
             except Exception:
                 log.exception("internal-error %s", KV(part="publisher"))
-            self.looked_at = monotonic()
+            self.looked_at = self._clock.monotonic()
             self._wake.wait(LOOK_EVERY)
             self._wake.clear()
 

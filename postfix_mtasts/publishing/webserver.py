@@ -51,8 +51,9 @@ def tell_unrecognized_name() -> None:
 class WebServer:
     """Accepts connections, and hands their requests to one handler."""
 
-    def __init__(self, handler: Handler, limit: int = CONNECTIONS) -> None:
-        self._handler, self._limit = handler, limit
+    def __init__(self, handler: Handler, limit: int = CONNECTIONS, tls: ssl.SSLContext | None = None) -> None:
+        """*tls*: speak HTTPS, by this context."""
+        self._handler, self._limit, self._tls = handler, limit, tls
         self._web = web.Server(
             self._handle,
             access_log=None,
@@ -61,17 +62,17 @@ class WebServer:
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
         )
-        self._listeners: dict[socket.socket, ssl.SSLContext | None] = {}
+        self._listeners: set[socket.socket] = set()
         self._clients: dict[_Client, None] = {}  # the idle longest first
         self._by_protocol: dict[object, _Client] = {}
         self._looking: asyncio.TimerHandle | None = None
 
-    def listen(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Accept connections on *sock*, which is bound; with *tls*, HTTPS."""
+    def listen(self, sock: socket.socket) -> None:
+        """Accept connections on *sock*, which is bound."""
         sock.setblocking(False)
         sock.listen(BACKLOG)
-        self._listeners[sock] = tls
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock, tls)
+        self._listeners.add(sock)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
         if self._looking is None:
             self._look()
 
@@ -91,7 +92,7 @@ class WebServer:
         for client in list(self._clients):
             client.abort()
 
-    def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 sock, _ = listener.accept()
@@ -104,7 +105,7 @@ class WebServer:
             self._clients[client] = None
             if len(self._clients) > self._limit:
                 self._make_room()
-            client.begin(tls)
+            client.begin(self._tls)
 
     def _make_room(self) -> None:
         for client in self._clients:

@@ -222,9 +222,13 @@ def test_a_reload_looks_for_addresses_at_once(world: World) -> None:
 
 @pytest.fixture
 def threads(world: World) -> Iterator[World]:
-    world.certificates.start()
+    threads = [threading.Thread(target=world.certificates.run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
     yield world
     world.certificates.stop()
+    for thread in threads:
+        thread.join(30)
 
 
 def test_one_name_is_ordered_by_one_thread(threads: World) -> None:

@@ -31,7 +31,13 @@ class World:
 
     def restart(self) -> None:
         """Begin anew from what is on disk, as after kill -9."""
-        self.publisher = Publisher(self.folder, History(self.state), lambda: self.now, self.tables.append)
+        self.publisher = Publisher(self.folder, History(self.state), self, self.tables.append)
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
 
     def put(self, body: bytes, domain: str = D) -> None:
         (self.folder / f"{domain}.txt").write_bytes(body)

@@ -58,8 +58,8 @@ class World:
         self._thread.start()
 
         async def listen() -> None:
-            self.server = WebServer(handler, limit)
-            self.server.listen(sock, tls)
+            self.server = WebServer(handler, limit, tls)
+            self.server.listen(sock)
 
         asyncio.run_coroutine_threadsafe(listen(), self.loop).result(20)
         address: tuple[str, int] = sock.getsockname()

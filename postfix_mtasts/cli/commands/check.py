@@ -22,10 +22,10 @@ from ...core.quoting import json_line
 from ...errors import DomainError
 from ...resolving.audit.audit import Report, Stage
 from ...resolving.audit.outside import outside
+from ...resolving.audit.run import blocked, examine
 from ...resolving.audit.world import World
 from ..checking import formats, text
 from ..checking.held import LocalDaemon
-from ..checking.run import blocked, examine
 
 USAGE, UNAVAILABLE = 64, 69
 _ERASE = "\r\x1b[K"

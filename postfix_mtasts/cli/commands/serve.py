@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ...config.file import read
-from ...errors import StoreError
+from ..libraries import needed
 
 
 def add_parser(
@@ -28,10 +28,7 @@ def add_parser(
 
 
 def _run(args: argparse.Namespace) -> int:
-    try:
+    with needed():
         from ...publishing.serve import run
-    except ImportError as error:
-        wanted = "apt install postfix-mtasts-owner, or pip install postfix-mtasts[owner]"
-        raise StoreError(f"serve needs the Python library {error.name}: {wanted}") from None
     run(read(args.config))
     return 0

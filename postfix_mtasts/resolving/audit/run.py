@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from ...core.findings.owner import Finding, Severity
 from ...core.names import Domain
-from ...resolving.audit.audit import Report, Stage, audit
-from ...resolving.audit.world import World
+from .audit import Report, Stage, audit
+from .world import World
 
 AT_ONCE = 8  # domains examined side by side
 
@@ -34,7 +34,7 @@ def examine(
         progress: told how many domains are done.
     """
     if len(domains) == 1:
-        yield _softened(audit(domains[0], world, lambda stage: told(_soften(stage, world))), world)
+        yield examine_one(domains[0], world, told)
         return
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(domains)):
@@ -55,6 +55,16 @@ def examine(
     for _ in range(min(AT_ONCE, len(domains))):
         threading.Thread(target=work, daemon=True).start()
     yield from _in_order(len(domains), done, world, progress)
+
+
+def examine_one(
+    domain: Domain,
+    world: World,
+    told: Callable[[Stage], None] = lambda stage: None,
+    instead: bytes | None = None,
+) -> Report:
+    """Examine one domain; *instead*: a policy to judge it by, in place of the one that is served."""
+    return _softened(audit(domain, world, lambda stage: told(_soften(stage, world)), instead), world)
 
 
 def _in_order(

@@ -1,14 +1,14 @@
-"""cli/checking/run.py: many domains side by side, told in order, and no host blamed for a blocked port."""
+"""resolving/audit/run.py: many domains side by side, told in order, and no host blamed for a blocked port."""
 
 from __future__ import annotations
 
 import pytest
 
-from postfix_mtasts.cli.checking.run import blocked, examine
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.ports import Look
 from postfix_mtasts.faults import Fault, Seen
 from postfix_mtasts.resolving.audit.audit import Report, Stage
+from postfix_mtasts.resolving.audit.run import blocked, examine
 from tests.support.fakes.owned import MX, POLICY, PUBLIC, PUBLIC_MX, D, Owned
 
 REFUSED = Look(Seen(Fault.MAIL_NOT_CONNECTED, MX, "refused"))
