@@ -9,11 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from demo import mail
+from demo import mail, owner
+from demo.owner import Garden
 from demo.world import Authority, PolicyHosts, Site
 from tests.support.servers.daemon import ENVIRONMENT, Daemon
 from tests.support.servers.debian import postmap
 from tests.support.servers.dnsserver import DnsServer, Key
+from tests.support.servers.receivers import Receivers
 
 SITES = {
     "bank.example": Site("enforce", 90),
@@ -21,6 +23,8 @@ SITES = {
     "late.example": Site("enforce", -3),
 }
 SITES |= {domain: Site("enforce", 90) for domain in mail.DOMAINS}
+SITES[owner.DOMAIN] = owner.SITE
+PROGRAM = [sys.executable, "-m", "postfix_mtasts"]
 WITHOUT = "plain.example"  # has no MTA-STS
 
 
@@ -37,13 +41,14 @@ def show(directory: Path, stack: ExitStack) -> None:
         "fetch": {"ca_file": str(ca_file), "allow_private_addresses": True},
     }
     daemon = stack.enter_context(Daemon(directory / "daemon", config))
+    receivers = None
     if missing:
         _say(
             f"With {missing} this demo would first send three messages through a Postfix of its own, one of them "
             "past a man in the middle. It is left out."
         )
     else:
-        _send_mail(directory, stack, authority, dns, daemon)
+        receivers = _send_mail(directory, stack, authority, dns, daemon)
     _say(
         "This machine now holds a small world of its own: a DNS server, three policy hosts with certificates "
         "of a CA made a moment ago, and postfix-mtasts. Postfix would ask it before each delivery, by this line "
@@ -67,16 +72,15 @@ def show(directory: Path, stack: ExitStack) -> None:
     _title("3. A domain with a fault")
     _say("late.example forgot to renew a certificate. Its mail is not held up; but why is it not protected?")
     _ask(directory, daemon, "late.example")
-    _run(
-        [sys.executable, "-m", "postfix_mtasts"],
-        "query",
-        "--explain",
-        "--config",
-        str(daemon.config_file),
-        "late.example",
-    )
+    _run(PROGRAM, "query", "--explain", "--config", str(daemon.config_file), "late.example")
 
-    _title("4. An attack")
+    _title("4. A domain's owner")
+    if receivers is None:
+        receivers = stack.enter_context(Receivers(directory / "receivers"))
+    garden = Garden(dns, hosts, receivers, authority)
+    owner.play(garden, _say, lambda *words: _run(PROGRAM, "check", "--config", str(daemon.config_file), *words))
+
+    _title("5. An attack")
     _say(
         "Somebody between here and bank.example takes its record out of DNS and blocks its policy host, to have "
         "mail sent without TLS. The policy that was fetched counts for its max_age, 7 days:"
@@ -93,7 +97,7 @@ def show(directory: Path, stack: ExitStack) -> None:
     _say("To have it on this machine: `make run`, and README.rst for main.cf.")
 
 
-def _send_mail(directory: Path, stack: ExitStack, authority: Authority, dns: DnsServer, daemon: Daemon) -> None:
+def _send_mail(directory: Path, stack: ExitStack, authority: Authority, dns: DnsServer, daemon: Daemon) -> Receivers:
     """Mail through Postfix, before anything is explained."""
     _title("What it is for")
     _say(
@@ -103,10 +107,11 @@ def _send_mail(directory: Path, stack: ExitStack, authority: Authority, dns: Dns
     )
     mail.resolve_here(directory)
     directory.chmod(0o755)  # Postfix's programs are not root
-    mail.publish(directory, stack, authority, dns)
+    receivers = mail.publish(directory, stack, authority, dns)
     without = mail.send(directory / "alone", authority, None)
     print(mail.table(without, mail.send(directory / "asking", authority, daemon)))
     _say(f"What is {mail.WAITING.partition(':')[0]} is tried again by Postfix, and goes when the attack is over.")
+    return receivers
 
 
 def _ask(directory: Path, daemon: Daemon, domain: str) -> None:

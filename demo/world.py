@@ -28,6 +28,7 @@ class Site:
 
     mode: str  # of its policy
     days: int  # that its policy host's certificate is still valid; negative: ended so long ago
+    policy: str = POLICY
 
 
 class Authority:
@@ -75,21 +76,18 @@ class PolicyHosts:
     """All the policy hosts: one HTTPS server at 127.0.0.1:443, a certificate for each name."""
 
     def __init__(self, directory: Path, authority: Authority, sites: Mapping[str, Site]) -> None:
-        contexts = {}
+        self._directory, self._authority = directory, authority
+        self._contexts: dict[str, ssl.SSLContext] = {}
         for domain, site in sites.items():
-            host = f"mta-sts.{domain}"
-            file = directory / f"{host}.pem"
-            file.write_bytes(authority.issue(host, site.days))
-            contexts[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            contexts[host].load_cert_chain(file)
-        first = next(iter(contexts.values()))
+            self._certify(domain, site)
+        first = next(iter(self._contexts.values()))
 
         def choose(sock: ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
-            sock.context = contexts.get(name or "", first)
+            sock.context = self._contexts.get(name or "", first)
 
         first.sni_callback = choose  # type: ignore[assignment]
         self._server = _Server(("127.0.0.1", 443), _Handler)
-        self._server.sites = sites
+        self._server.sites = dict(sites)
         self._server.socket = first.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
@@ -102,6 +100,18 @@ class PolicyHosts:
     ) -> None:
         self.stop()
 
+    def change(self, domain: str, site: Site) -> None:
+        """Serve *site* in place of what was served, with a new certificate."""
+        self._certify(domain, site)
+        self._server.sites[domain] = site
+
+    def _certify(self, domain: str, site: Site) -> None:
+        host = f"mta-sts.{domain}"
+        file = self._directory / f"{host}.pem"
+        file.write_bytes(self._authority.issue(host, site.days))
+        self._contexts[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._contexts[host].load_cert_chain(file)
+
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -109,7 +119,7 @@ class PolicyHosts:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    sites: Mapping[str, Site]
+    sites: dict[str, Site]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that refuses our certificate, as one does here, is nothing to report."""
@@ -120,7 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         domain = self.headers.get("Host", "").removeprefix("mta-sts.")
-        body = POLICY.format(domain=domain, mode=self.server.sites[domain].mode).encode()
+        site = self.server.sites[domain]
+        body = site.policy.format(domain=domain, mode=site.mode).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from demo.owner import FAULTS
+
 FATES = [
     ("honest.example", "sent, TLS not verified", "sent, TLS verified"),
     ("stripped.example", "SENT IN CLEAR, for all to read", "kept: not sent to anybody"),
@@ -30,4 +32,9 @@ def test_the_demo_shows_what_the_daemon_is_for() -> None:
         assert re.search(rf"{domain} +{re.escape(without)} +{re.escape(with_daemon)}\n", done.stdout), done.stdout
     assert "secure match=mx.bank.example:.mail.bank.example servername=hostname" in done.stdout
     assert "the certificate, or one above it, has expired" in done.stdout
+    before, repaired = re.split(r"^\* .*", done.stdout, flags=re.MULTILINE)[0], done.stdout.split("\n* ")[1:]
+    assert [code for code in FAULTS if f": {code}: " in before] == list(FAULTS)
+    left = [[code for code in FAULTS if f" {code}: " in part.split("Now everything")[0]] for part in repaired]
+    assert [len(codes) for codes in left] == [4, 3, 2, 1, 0]
+    assert "garden.example: fine (2 info)" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

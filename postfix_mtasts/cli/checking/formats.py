@@ -148,7 +148,7 @@ def monitor(reports: Sequence[Report], now: float) -> Iterator[str]:
             yield f"{_STATES[other.verdict]} - {other.domain}: {_told(other)}"
         for each in other.findings:
             if each.severity is not Severity.INFO:
-                yield _plain(f"{other.domain}: {each.severity} {each.code}: {each.subject}: {shown(each.text)}")
+                yield _plain(f"{other.domain}: {each.severity} {_short(each)}")
 
 
 def _told(report: Report) -> str:
@@ -158,7 +158,12 @@ def _told(report: Report) -> str:
         return "everything is as it should be"
     first = min(grave, key=lambda each: order.index(each.severity))
     more = f" (and {len(grave) - 1} more)" if len(grave) > 1 else ""
-    return _plain(f"{first.code}: {first.subject}: {shown(first.text)}{more}")
+    return _plain(f"{_short(first)}{more}")
+
+
+def _short(found: Finding) -> str:
+    place = "" if found.subject in found.text else f"{found.subject}: "
+    return f"{found.code}: {place}{shown(found.text)}"
 
 
 def _plain(text: str) -> str:

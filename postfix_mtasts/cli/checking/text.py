@@ -65,7 +65,8 @@ def finding(found: Finding, colour: bool) -> Iterator[str]:
         lines = [line.replace(found.severity, f"{paint}{found.severity}{_PLAIN}", 1) for line in lines[:1]] + lines[1:]
     yield from lines
     if found.advice:
-        yield from _indented(f"-> {shown(found.advice)} ({found.reference})", 4, 7)
+        reference = "" if found.reference in found.text else f" ({found.reference})"
+        yield from _indented(f"-> {shown(found.advice)}{reference}", 4, 7)
 
 
 def title(domain: str, colour: bool) -> str:

@@ -65,7 +65,7 @@ class Row:
 
 _3_1, _3_2, _3_3, _4_1 = (f"RFC 8461 section {section}" for section in ("3.1", "3.2", "3.3", "4.1"))
 _TLSRPT = "RFC 8460 section 3"
-_RENEW = "Renew the certificate of {subject} and reload the server on each of its addresses."
+_RENEW = "Renew the certificate of {name}, and reload the server at {subject}."
 _NAMES = "Get a certificate that has {name} among its DNS names (subjectAltName), and serve it at {subject}."
 _CHAIN = "Get a certificate from a public CA for {name}, and serve its whole chain (fullchain.pem) at {subject}."
 
@@ -128,7 +128,10 @@ TABLE: dict[str, Row] = {
         E, "the policy host's certificate is self-signed, of an unknown CA, or lacks an intermediate", _CHAIN, _3_3
     ),
     "host-certificate-expiring": Row(
-        W, "the policy host's certificate expires within --expiry-days", "Renew the certificate of {subject} now.", _3_3
+        W,
+        "the policy host's certificate expires within --expiry-days",
+        "Renew the certificate of {name} now, and reload the server at {subject}.",
+        _3_3,
     ),
     "host-http": Row(
         E,
@@ -238,7 +241,10 @@ TABLE: dict[str, Row] = {
         EW, "a mail host's certificate is self-signed, of an unknown CA, or lacks an intermediate", _CHAIN, _4_1
     ),
     "mail-certificate-expiring": Row(
-        W, "a mail host's certificate expires within --expiry-days", "Renew the certificate of {subject} now.", _4_1
+        W,
+        "a mail host's certificate expires within --expiry-days",
+        "Renew the certificate of {name} now, and reload the server at {subject}.",
+        _4_1,
     ),
     "dane-insecure": Row(I, "the zone is unsigned, so TLSA records would not count", "", "RFC 7672 section 2.2"),
     "dane-ok": Row(I, "TLSA records are secure and one matches the certificate presented", "", "RFC 7672 section 3.1"),

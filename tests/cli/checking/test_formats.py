@@ -56,7 +56,7 @@ def test_hostile_text_makes_one_harmless_line() -> None:
 
 MONITOR = [
     (Owned().audit(), "OK", r"everything is as it should be \| mx_cert_days=90.0 max_age=1209600s"),
-    (bad(), "CRITICAL", r"record-absent: _mta-sts.example.com: .*"),
+    (bad(), "CRITICAL", r"record-absent: no TXT record at _mta-sts.example.com .*"),
     (unknown(), "UNKNOWN", r"dns-failed: .*"),
 ]
 
