@@ -1,7 +1,7 @@
 """From a mail, gzip or zip to the JSON documents in it, under one budget.
 
 Mails are cut by byte positions: Python's email package needs ten times a
-mail's size and recurses without a limit, so it reads headers only.
+mail's size and recurses without a limit, so it reads parameters of headers only.
 
 Rule 1: one budget holds for everything that one mail or file unpacks to,
         however it is nested; what goes beyond is refused before it is kept.
@@ -22,10 +22,9 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from email.message import Message
-from email.parser import BytesHeaderParser
 from typing import TypeAlias
 
 from ..core.tlsreport import Hints, clean, hints_of_name, id_of_subject, normal_domain
@@ -40,6 +39,11 @@ _HEADER_LIMIT = 64 * 1024  # bytes of one part's header; what is beyond is passe
 _CHUNK = 64 * 1024
 _DIRECTORY_LIMIT = 1024 * 1024  # bytes of a zip's central directory
 _HEADER_END = re.compile(rb"\A\r*\n|\n\r*\n")
+_FIELD = re.compile(
+    rb"^(content-type|content-disposition|content-transfer-encoding|subject|tls-report-domain|tls-report-submitter)"
+    rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
 _BASE64_BEGIN = re.compile(rb"\s*(?:H4sI|UEsDB|ey|W[wy])[A-Za-z0-9+/\s]")  # gzip, zip, "{", "["
@@ -111,28 +115,55 @@ def documents_of_file(data: bytes, name: str, budget: Budget) -> Iterator[Found]
 def subject_of(mail: bytes) -> str:
     """What a mail calls itself, for a list."""
     header, _ = _split(memoryview(mail))
-    return clean(" ".join(str(header.fields.get("Subject", "")).split()), 200)
+    return clean(" ".join(header.field("Subject").split()), 200)
 
 
 # MIME.
 
 
-@dataclass(frozen=True, slots=True)
 class _Header:
-    """What is read of one part's header."""
+    """One part's header: the fields that matter here, understood only where they are asked for."""
 
-    type: str = "text/plain"
-    boundary: str = ""
-    report_type: str = ""
-    encoding: str = ""
-    name: str = ""
-    fields: Message = field(default_factory=Message)
+    def __init__(self, head: bytes) -> None:
+        self._fields = Message()
+        for name, value in _FIELD.findall(head):
+            text = value.replace(b"\n", b"").strip().decode("ascii", "surrogateescape")
+            self._fields[name.decode("ascii")] = text
+
+    def _understood(self, read: Callable[[], object]) -> str:
+        try:
+            return str(read() or "")
+        except _ODD_HEADER:
+            return ""
+
+    def field(self, name: str) -> str:
+        return clean(str(self._fields.get(name, "")))
+
+    @property
+    def type(self) -> str:
+        return self._understood(self._fields.get_content_type)
+
+    @property
+    def boundary(self) -> str:
+        return self._understood(self._fields.get_boundary).rstrip()
+
+    @property
+    def report_type(self) -> str:
+        return self._understood(lambda: self._fields.get_param("report-type")).lower()
+
+    @property
+    def encoding(self) -> str:
+        return self.field("Content-Transfer-Encoding").lower()
+
+    @property
+    def name(self) -> str:
+        return clean(self._understood(self._fields.get_filename))
 
     def hints(self) -> Hints:
         return Hints(
-            submitter=normal_domain(clean(str(self.fields.get("TLS-Report-Submitter", "")).strip())),
-            domain=normal_domain(clean(str(self.fields.get("TLS-Report-Domain", "")).strip())),
-            report_id=id_of_subject(str(self.fields.get("Subject", ""))[:2_000]),
+            submitter=normal_domain(self.field("TLS-Report-Submitter")),
+            domain=normal_domain(self.field("TLS-Report-Domain")),
+            report_id=id_of_subject(self.field("Subject")),
         )
 
 
@@ -140,20 +171,9 @@ def _split(part: memoryview) -> tuple[_Header, memoryview]:
     """Cut a part into its header and its body. Line ends may be LF, CRLF or CR CR LF."""
     end = _HEADER_END.search(part)
     head = bytes(part[: end.end() if end else len(part)][:_HEADER_LIMIT])
-    head = re.sub(rb"\r+\n", b"\n", head).replace(b"\r", b" ")
-    if head.startswith((b"From ", b">From ")):  # as pipe(8) and mbox files put it in front
-        head = head.partition(b"\n")[2]
-    body = part[end.end() :] if end else part[:0]
-    fields = BytesHeaderParser().parsebytes(head.lstrip(b"\n"))
-    header = _Header(fields=fields)
-    try:
-        header = replace(header, type=fields.get_content_type(), boundary=(fields.get_boundary() or "").rstrip())
-        header = replace(header, encoding=str(fields.get("Content-Transfer-Encoding", "")).strip().lower())
-        header = replace(header, report_type=str(fields.get_param("report-type") or "").lower())
-        header = replace(header, name=clean(fields.get_filename() or ""))
-    except _ODD_HEADER:
-        pass  # what was read before it counts
-    return header, body
+    if b"\r" in head:
+        head = re.sub(rb"\r+\n", b"\n", head).replace(b"\r", b" ")
+    return _Header(head), part[end.end() :] if end else part[:0]
 
 
 def _message(mail: memoryview, budget: Budget, depth: int) -> Iterator[Found]:
@@ -168,24 +188,26 @@ def _part(
     budget.take_part()
     if depth >= DEPTH_LIMIT:
         raise ReportError(f"more than {DEPTH_LIMIT} levels of MIME")
-    if header.type.startswith("multipart/"):
+    kind = header.type
+    if kind.startswith("multipart/"):
         claimed = claimed or header.report_type == "tlsrpt"
-        if header.type == "multipart/report" and header.report_type not in ("", "tlsrpt"):
+        if kind == "multipart/report" and header.report_type not in ("", "tlsrpt"):
             return  # a bounce of a report is not a report
         for piece in _pieces(body, header.boundary):
             inner, content = _split(piece)
             yield from _part(inner, content, hints, claimed, budget, depth + 1)
-    elif header.type in ("message/rfc822", "message/global"):
+    elif kind in ("message/rfc822", "message/global"):
         content = body
         if header.encoding in ("base64", "quoted-printable"):
             decoded = _decoded(body, header.encoding)
             budget.take(len(decoded))
             content = memoryview(decoded)
         yield from _message(content, budget, depth + 1)
-    elif header.type in _TYPES or _NAMES.search(header.name):
-        hints = hints.or_else(hints_of_name(header.name))
-        claimed = claimed or header.type in _TLSRPT_TYPES or bool(_REPORT_NAME.search(header.name))
-        yield from _unpacked(_decoded(body, header.encoding), header.name, hints, claimed, budget, False)
+    elif kind in _TYPES or _NAMES.search(header.name):
+        name = header.name
+        claimed = claimed or kind in _TLSRPT_TYPES or bool(_REPORT_NAME.search(name))
+        hints = hints.or_else(hints_of_name(name))
+        yield from _unpacked(_decoded(body, header.encoding), name, hints, claimed, budget, False)
 
 
 def _pieces(body: memoryview, boundary: str) -> Iterator[memoryview]:

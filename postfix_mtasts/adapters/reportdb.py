@@ -24,7 +24,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,16 @@ class SetAside:
     name: str
     reason: str
     file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One document with its reports, to be stored."""
+
+    data: bytes | bytearray
+    hints: Hints
+    reports: Sequence[Report]
+    trust: Trust
 
 
 class ReportDb:
@@ -168,29 +178,18 @@ class ReportDb:
 
     # Taking in.
 
-    def take(self, data: bytes | bytearray, hints: Hints, reports: Iterable[Report], trust: Trust, now: float) -> int:
-        """Store the reports of one document; returns how many of them are new.
+    def take(self, data: bytes | bytearray, hints: Hints, reports: Sequence[Report], trust: Trust, now: float) -> int:
+        """Store the reports of one document; returns how many of them are new."""
+        return self.take_all([Entry(data, hints, reports, trust)], now)[0]
+
+    def take_all(self, entries: Iterable[Entry], now: float) -> list[int]:
+        """Store the reports of several documents by one transaction; returns for each how many are new.
 
         A report that is already there learns that it is authentic, if this one is.
         """
-        packed, hash = zlib.compress(data), hashlib.sha256(data).digest()
-        new = 0
+        packed = [(entry, hashlib.sha256(entry.data).digest(), zlib.compress(entry.data)) for entry in entries]
         with self._transaction() as database:
-            document = None
-            for report in reports:
-                fingerprint = report.fingerprint()
-                if database.execute("SELECT 1 FROM reports WHERE fingerprint = ?", (fingerprint,)).fetchone():
-                    if trust.dkim == "pass":
-                        database.execute(
-                            "UPDATE reports SET dkim = ?, dkim_domain = ? WHERE fingerprint = ? AND dkim != 'pass'",
-                            (trust.dkim, trust.domain, fingerprint),
-                        )
-                    continue
-                if document is None:
-                    document = _insert_document(database, hash, hints, packed)
-                _insert(database, document, fingerprint, report, trust, now)
-                new += 1
-        return new
+            return [_take(database, entry, hash, data, now) for entry, hash, data in packed]
 
     def set_aside(self, chunks: Iterable[bytes], name: str, reason: str, now: float) -> bool:
         """Keep what cannot be read; returns False if the same bytes are there already."""
@@ -274,14 +273,31 @@ class ReportDb:
             database.execute("INSERT OR REPLACE INTO memory (name, value) VALUES (?, ?)", (name, value))
 
 
+def _take(database: sqlite3.Connection, entry: Entry, hash: bytes, packed: bytes, now: float) -> int:
+    new, document = 0, None
+    for report in entry.reports:
+        fingerprint = report.fingerprint()
+        if database.execute("SELECT 1 FROM reports WHERE fingerprint = ?", (fingerprint,)).fetchone():
+            if entry.trust.dkim == "pass":
+                database.execute(
+                    "UPDATE reports SET dkim = ?, dkim_domain = ? WHERE fingerprint = ? AND dkim != 'pass'",
+                    (entry.trust.dkim, entry.trust.domain, fingerprint),
+                )
+            continue
+        if document is None:
+            document = _insert_document(database, hash, entry.hints, packed)
+        _insert(database, document, fingerprint, report, entry.trust, now)
+        new += 1
+    return new
+
+
 def _insert_document(database: sqlite3.Connection, hash: bytes, hints: Hints, packed: bytes) -> int:
-    row = database.execute("SELECT id FROM documents WHERE hash = ?", (hash,)).fetchone()
-    if row is None:
-        values = (hash, json.dumps(asdict(hints)), packed)
-        row = database.execute(
-            "INSERT INTO documents (hash, hints, data) VALUES (?, ?, ?) RETURNING id", values
-        ).fetchone()
-    return int(row[0])
+    (row,) = database.execute(
+        "INSERT INTO documents (hash, hints, data) VALUES (?, ?, ?)"
+        " ON CONFLICT (hash) DO UPDATE SET hash = hash RETURNING id",
+        (hash, json.dumps(asdict(hints)), packed),
+    ).fetchone()
+    return int(row)
 
 
 def _insert(

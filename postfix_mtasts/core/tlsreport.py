@@ -45,6 +45,7 @@ _MEMBERS = ("organization-name", "date-range", "report-id", "policies")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WIDE = re.compile(rb"[\xf0-\xf7][\x80-\xbf]{3}")
 _VISIBLE = re.compile(r"[^ \t\r\n]")
+_ADDRESS_PREFIX = re.compile(r"^\[?(?:IPv6:)?", re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9]{1,15}", re.ASCII)
 _ID_IN_SUBJECT = re.compile(r"Report-ID:\s*<?([^<>\s]+)>?", re.IGNORECASE)
 
@@ -293,7 +294,20 @@ def _host(value: Any) -> str:
 
 def _address(value: Any) -> str:
     """An address without brackets and "IPv6:"; a host name where a sender writes one."""
-    return re.sub(r"^\[?(?:IPv6:)?", "", _text(value), flags=re.IGNORECASE).removesuffix("]")
+    return _ADDRESS_PREFIX.sub("", _text(value)).removesuffix("]")
+
+
+def _failure(detail: dict[str, Any], said: int, failed: int) -> Failure:
+    reason = _text(_first(detail, "failure-reason-code", "failure-error-code"), _REASON_LIMIT)
+    return Failure(
+        result=_text(detail.get("result-type")),
+        said=said,
+        failed=failed,
+        sender=_address(detail.get("sending-mta-ip")),
+        mx=_host(_first(detail, "receiving-mx-hostname", "receiving-mx-host-name")),
+        receiver=_address(detail.get("receiving-ip")),
+        reason=reason or _text(_first(detail, "additional-information", "additional-info-uri"), _REASON_LIMIT),
+    )
 
 
 class _Reader:
@@ -356,8 +370,11 @@ class _Reader:
 
     def _policy(self, item: dict[str, Any]) -> PolicyReport:
         policy, summary = _dict(item.get("policy")), _dict(item.get("summary"))
-        details = [self._detail(detail) for detail in _dicts(item.get("failure-details"))]
-        explained = sum(detail.said for detail in details)
+        details = _dicts(item.get("failure-details"))
+        said = [
+            self._count(each.get("failed-session-count"), "a detail's count of failed sessions") for each in details
+        ]
+        explained = sum(said)
         successful, failed = 0, explained
         if summary:
             successful = self._count(summary.get("total-successful-session-count"), "a count of successful sessions")
@@ -367,10 +384,10 @@ class _Reader:
             self._note("a policy has no summary: its failure details are counted")
         if explained != failed:
             self._note(f"a policy counts {failed} failed sessions, its details {explained}")
-        room = failed
-        for number, detail in enumerate(details):
-            details[number] = replace(detail, failed=min(detail.said, room))
-            room -= details[number].failed
+        room, failures = failed, []
+        for detail, number in zip(details, said, strict=True):
+            failures.append(_failure(detail, number, min(number, room)))
+            room -= failures[-1].failed
         domain = normal_domain(_text(policy.get("policy-domain"))) or self._hints.domain
         return PolicyReport(
             type=_text(policy.get("policy-type")),
@@ -381,20 +398,7 @@ class _Reader:
             failed=failed,
             unexplained=room,
             counted=True,
-            failures=tuple(details),
-        )
-
-    def _detail(self, detail: dict[str, Any]) -> Failure:
-        said = self._count(detail.get("failed-session-count"), "a detail's count of failed sessions")
-        reason = _text(_first(detail, "failure-reason-code", "failure-error-code"), _REASON_LIMIT)
-        return Failure(
-            result=_text(detail.get("result-type")),
-            said=said,
-            failed=said,
-            sender=_address(detail.get("sending-mta-ip")),
-            mx=_host(_first(detail, "receiving-mx-hostname", "receiving-mx-host-name")),
-            receiver=_address(detail.get("receiving-ip")),
-            reason=reason or _text(_first(detail, "additional-information", "additional-info-uri"), _REASON_LIMIT),
+            failures=tuple(failures),
         )
 
     def _counted(self, policies: Sequence[PolicyReport]) -> tuple[PolicyReport, ...]:
@@ -410,4 +414,7 @@ class _Reader:
             if len(of_domain) == 2:
                 left_out[domain] = "sts" if of_domain["tlsa"] > of_domain["sts"] else "tlsa"
                 self._note("a domain's sessions are told both as sts and as tlsa: the type with more of them counts")
-        return tuple(replace(policy, counted=left_out.get(policy.domain) != policy.type) for policy in policies)
+        return tuple(
+            replace(policy, counted=False) if left_out.get(policy.domain) == policy.type else policy
+            for policy in policies
+        )

@@ -216,9 +216,8 @@ def _import(args: argparse.Namespace) -> int:
         intake = _intake(settings, store)
         progress = Progress(sys.stderr)
         try:
-            for path in args.paths:
-                for item in items(path):
-                    progress.count(item.name, intake.item(item))
+            for name, taken in intake.items(item for path in args.paths for item in items(path)):
+                progress.count(name, taken)
         finally:
             print(progress.end())
     return FAILURES if progress.unreadable else OK

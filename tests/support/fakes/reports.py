@@ -30,8 +30,13 @@ def document(*policies: dict[str, Any], day: float = JUNE, id: Any = "1", organi
     from postfix_mtasts.core.reporttimes import time_text
 
     period = {"start-datetime": time_text(day), "end-datetime": time_text(day + DAY - 1)}
-    report = {"organization-name": organization, "date-range": period, "report-id": id, "policies": list(policies)}
-    return json.dumps(report).encode()
+    report = {
+        "organization-name": organization,
+        "date-range": period,
+        "contact-info": "tls@sender.example",
+        "report-id": id,
+    }
+    return json.dumps(report | {"policies": list(policies)}).encode()
 
 
 def mail(document: bytes, submitter: str = "sender.example", domain: str = "example.org") -> bytes:
