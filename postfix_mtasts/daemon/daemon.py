@@ -235,7 +235,7 @@ class Daemon:
             systemd.notify("WATCHDOG=1")
         if self.parts.server.tick % STATUS_EVERY == 1:
             known, clients = self.parts.keeper.known, len(self.parts.server.connections)
-            systemd.notify(f"STATUS={known.policies} policies, {known.lacks} without, {clients} connections")
+            systemd.notify(f"STATUS={known.policies} policies, {known.negatives} without, {clients} connections")
 
     def _empty_replies(self) -> None:
         self._loop.call_later(self.parts.reply_cache.turn(), self._empty_replies)

@@ -99,13 +99,18 @@ class Operations:
         domain, port = _domain(request.get("domain")), request.get("port", SMTP)
         if not isinstance(port, int):
             raise InputError("a port is a number")
-        holding, lack = self._known.holding(domain), self._known.lack(domain)
+        holding, negative = self._known.holding(domain), self._known.negative(domain)
         if holding is not None:
             verdicts = {name: self._verdict(domain, port, holding, options) for name, options in self.maps.items()}
             yield self._shown(domain, port, holding) | self._answers(domain, verdicts)
-        elif lack is not None:
-            verdict = lack.verdict if lack.left > 0 else "none: this has expired, the next lookup asks again"
-            shown = {"domain": domain, "reason": lack.verdict.reason, "until": lack.until, "left": lack.left}
+        elif negative is not None:
+            verdict = negative.verdict if negative.left > 0 else "none: this has expired, the next lookup asks again"
+            shown = {
+                "domain": domain,
+                "reason": negative.verdict.reason,
+                "until": negative.until,
+                "left": negative.left,
+            }
             yield shown | self._answers(domain, dict.fromkeys(self.maps, verdict))
 
     def _shown(self, domain: Domain, port: int, holding: Holding) -> Answer:

@@ -17,7 +17,7 @@ from ...core.outcome import Failed, OwnFault
 from ...core.policy import Mode
 from ...core.quoting import LIMIT
 from ..counters import Counts
-from ..policies.known import Holding, Known, Lack
+from ..policies.known import Holding, Known, NoPolicy
 from .survey import Running, gather, in_turns
 
 DAY = 86_400.0  # seconds that a failure is shown
@@ -57,10 +57,10 @@ async def overview(known: Known, counts: Counts, now: float, uptime: float, runn
             _note(kinds, numbers, trouble.result_type, failing)
 
     counted = await gather(known, counts, running, meet)
-    async for domain, lack in in_turns(known.all_lacks()):
-        if lack.failed and lack.age < DAY:
-            kind, reason = _kind(lack)
-            _note(kinds, numbers, kind, _Failing(domain, None, None, None, lack.age, reason))
+    async for domain, negative in in_turns(known.all_negatives()):
+        if negative.failed and negative.age < DAY:
+            kind, reason = _kind(negative)
+            _note(kinds, numbers, kind, _Failing(domain, None, None, None, negative.age, reason))
     return asdict(counted) | {
         "pid": os.getpid(),
         "started_at": now - uptime,
@@ -89,14 +89,14 @@ def _worst(failing: list[_Failing]) -> list[_Failing]:
     return sorted(failing, key=lambda each: each.need)[:WORST]
 
 
-def _kind(lack: Lack) -> tuple[str, str]:
+def _kind(negative: NoPolicy) -> tuple[str, str]:
     """The kind of failure, and the reason."""
-    match lack.why:
+    match negative.why:
         case Failed():
-            return lack.why.result_type, lack.why.reason
+            return negative.why.result_type, negative.why.reason
         case OwnFault():
-            return lack.why.cause, lack.why.reason
-    return DNS, lack.why.reason
+            return negative.why.cause, negative.why.reason
+    return DNS, negative.why.reason
 
 
 def _shown(failing: _Failing) -> dict[str, Any]:

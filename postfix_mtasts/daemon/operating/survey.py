@@ -56,7 +56,7 @@ async def gather(
         lookups=_nested(counts.all_lookups()),
         cold=Cold(buckets[-1][1], counts.cold_seconds, dict(buckets)),
         policies=dict(modes),
-        negatives=known.lacks,
+        negatives=known.negatives,
         nearest_expiry=nearest if nearest < float("inf") else None,
         fetches=dict(counts.fetches),
         dns_queries=_nested(counts.dns_queries),

@@ -231,7 +231,7 @@ class Finder:
             case Unchanged():
                 log.debug("record-unchanged %s", KV(domain=domain))
             case missing if held is None:
-                self._holdings.miss(domain, missing)
+                self._holdings.note_missing(domain, missing)
             case Failed():
                 self._holdings.fetch_failed(held, outcome)
             case OwnFault():

@@ -1,4 +1,4 @@
-"""What is held of every domain: policies, the lack of one, who failed or was late. All changes of it are made here.
+"""What is held of every domain: policies, negative answers, who failed or was late. All changes of it are made here.
 
 Rule 1: of two policies of a domain the one fetched later is held (core.entry.newest).
 Rule 2: a policy that is held is planned: the refresher has a note of it.
@@ -30,7 +30,7 @@ NEVER = float("inf")
 
 
 class Holdings:
-    """Policies and the lack of them, by domain."""
+    """Policies and negative answers, by domain."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Holdings:
         self.schedule.put_off(held)
         self.plan(held)
 
-    def miss(self, domain: Domain, why: Missing) -> None:
+    def note_missing(self, domain: Domain, why: Missing) -> None:
         """Remember that a domain has no policy, and why, for as long as that lasts."""
         now, verdict = self.schedule.monotonic(), of_failure(why, self._lookup)
         self._announcer.missing(domain, why, now)

@@ -36,7 +36,7 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class NoPolicy:
     """What is remembered of a domain without a policy. Times are UTC seconds since 1970."""
 
     verdict: Verdict
@@ -68,7 +68,7 @@ class Known:
         return len(self._holdings.policies)
 
     @property
-    def lacks(self) -> int:
+    def negatives(self) -> int:
         """How many domains are remembered to have no policy."""
         return len(self._holdings.negatives)
 
@@ -82,14 +82,14 @@ class Known:
             if (held := self._holdings.policies.get(domain)) is not None:
                 yield self._holding(held)
 
-    def lack(self, domain: Domain) -> Lack | None:
+    def negative(self, domain: Domain) -> NoPolicy | None:
         negative = self._holdings.negatives.get(domain)
-        return self._lack(negative) if negative is not None else None
+        return self._no_policy(negative) if negative is not None else None
 
-    def all_lacks(self) -> Iterator[tuple[Domain, Lack]]:
+    def all_negatives(self) -> Iterator[tuple[Domain, NoPolicy]]:
         """Yield every domain remembered to have no policy."""
         for domain, negative in self._holdings.negatives.items():
-            yield domain, self._lack(negative)
+            yield domain, self._no_policy(negative)
 
     def dane(self, domain: Domain, port: int) -> DaneReading | None:
         """Return the DANE status last read, however old."""
@@ -132,7 +132,7 @@ class Known:
             next_due_at=wall + (held.due_at - now) if held.due_at < float("inf") else None,
         )
 
-    def _lack(self, negative: Negative) -> Lack:
+    def _no_policy(self, negative: Negative) -> NoPolicy:
         wall, now = self._holdings.schedule.wall(), self._holdings.schedule.monotonic()
         left = negative.until - now
-        return Lack(negative.verdict, negative.outcome, left, wall + left, now - negative.begun_at)
+        return NoPolicy(negative.verdict, negative.outcome, left, wall + left, now - negative.begun_at)

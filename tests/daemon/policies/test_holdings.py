@@ -108,7 +108,7 @@ async def test_negative_limit(world: World, limit: int) -> None:
         told = world.ask(f"d{number}.example")
         world.resolver.answer(absent())
         assert [v.kind for v in told] == ["notfound"]
-    assert world.keeper.known.lacks == limit
+    assert world.keeper.known.negatives == limit
     assert world.kinds() == ["secure"]
 
 

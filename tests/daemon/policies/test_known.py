@@ -37,7 +37,7 @@ async def test_a_policy(world: World) -> None:
     assert fetching.next_due_at is None
 
 
-LACKS = [
+NEGATIVES = [
     ("no record", absent(), False),
     ("a failed fetch", failed(), True),
     ("a DNS failure", DNS_FAILED, True),
@@ -45,19 +45,19 @@ LACKS = [
 ]
 
 
-@pytest.mark.parametrize(("title", "outcome", "is_failure"), LACKS, ids=[case[0] for case in LACKS])
+@pytest.mark.parametrize(("title", "outcome", "is_failure"), NEGATIVES, ids=[case[0] for case in NEGATIVES])
 @in_loop
 async def test_no_policy(world: World, title: str, outcome: object, is_failure: bool) -> None:
     """Why, for how long that is remembered, and since when."""
     world.ask()
     world.resolver.answer(outcome)  # type: ignore[arg-type]
     world.clock.advance(1)
-    lack = world.keeper.known.lack(D)
-    assert lack is not None
-    assert (lack.why, lack.failed, lack.age) == (outcome, is_failure, 1.0)
-    assert lack.left == lack.verdict.lasts - 1
-    assert lack.until == world.clock.utc + lack.left
-    assert [domain for domain, _ in world.keeper.known.all_lacks()] == [D]
+    negative = world.keeper.known.negative(D)
+    assert negative is not None
+    assert (negative.why, negative.failed, negative.age) == (outcome, is_failure, 1.0)
+    assert negative.left == negative.verdict.lasts - 1
+    assert negative.until == world.clock.utc + negative.left
+    assert [domain for domain, _ in world.keeper.known.all_negatives()] == [D]
 
 
 @in_loop
@@ -68,7 +68,7 @@ async def test_numbers(world: World) -> None:
     world.ask("c.example")
     world.resolver.answer(absent())
     known = world.keeper.known
-    assert (known.policies, known.lacks, known.loaded) == (2, 1, True)
+    assert (known.policies, known.negatives, known.loaded) == (2, 1, True)
     world.not_loaded()
     assert not known.loaded
 
@@ -136,7 +136,7 @@ async def test_looking_changes_nothing(world: World) -> None:
     held, notes = world.held[D], list(world.notes)
     known = world.keeper.known
     for _ in known.holdings():
-        known.lack(D), known.dane(D, 25), known.enforces(D), list(known.contents())
+        known.negative(D), known.dane(D, 25), known.enforces(D), list(known.contents())
     assert (held.entry.fetched_at, held.clamped, world.notes) == (NOW, None, notes)
     assert (world.resolver.count, world.store.log) == (0, [])
     holding = known.holding(D)
