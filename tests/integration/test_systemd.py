@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers.daemon import Daemon, refused
+from tests.support.servers.daemon import ENVIRONMENT, PATIENCE, Daemon, refused
 from tests.support.servers.internet import Internet, policy
 from tests.support.servers.socketmap_client import SocketmapClient
 
@@ -104,6 +105,17 @@ def test_what_a_passed_socket_holds_under_another_name_is_not_bound_again(intern
         with SocketmapClient("inet:127.0.0.1:18474", 30) as client:
             assert client.ask("postfix", "[198.51.100.1]") == "NOTFOUND "
         daemon.reload()
+
+
+def test_a_passed_descriptor_that_is_not_a_socket_is_one_line(internet: Internet, tmp_path: Path) -> None:
+    """Exit 69, with what to write in the socket unit."""
+    daemon = Daemon(tmp_path, internet.config())
+    passed = 'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$@" 3</dev/null'
+    command = ["sh", "-c", passed, "sh", *daemon.command()]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 69
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith("postfix-mtasts: systemd passed descriptor 3, which is not a socket")
 
 
 def test_sockets_meant_for_another_process_are_left_alone(internet: Internet, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._queued = False  # there is more to answer, and its turn will come
         self._finishing = False  # the client closed its side, or the daemon stops: no more requests are read
+        self._linger: asyncio.TimerHandle | None = None
         self.tick = service.tick
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -128,6 +129,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pending.clear()
+        if self._linger is not None:
+            self._linger.cancel()  # else a closed connection would stay in memory until then
         self._service.closed(self)
 
     @property
@@ -148,7 +151,8 @@ class Connection(asyncio.Protocol):
         """Close; the client has LINGER seconds to read what was written."""
         self._pending.clear()
         self._transport.close()
-        asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+        if self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     def _work(self) -> None:
         """Answer a turn of what is buffered, unless the client does not read."""

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postfix_mtasts.core.netstring import encode
+from postfix_mtasts.daemon.serving import connection as module
 from postfix_mtasts.daemon.serving.connection import BUFFER_LIMIT, LINGER, PENDING_LIMIT, TURN, Connection
 from tests.support.fakes.keeping import ManualClock, ManualLoop
 
@@ -364,3 +367,39 @@ def test_the_last_use_is_noted(world: World) -> None:
         world.tick += 1
         world.connection.data_received(data)
         assert world.connection.tick == world.tick
+
+
+ASKED = st.sampled_from([b"postfix hit.example", b"a", b"a,b", b"", HIT, HIT * 2, b"postfix hit.example,"])
+
+
+@given(st.lists(ASKED, max_size=30), st.lists(st.integers(0, 800), max_size=8), st.integers(1, 5))
+def test_neither_cuts_nor_turns_change_the_replies(payloads: list[bytes], cuts: list[int], turn: int) -> None:
+    """However TCP cuts the stream, and however few requests are a turn: one reply each, in order."""
+    stream = b"".join(map(encode, payloads))
+    want = b"".join(encode(b"OK ready") if encode(each) == HIT else encode(b"re:" + each) for each in payloads)
+    ends = [*sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
+
+    async def run() -> bytes:
+        world = World()
+        for start, end in zip([0, *ends], ends, strict=False):
+            world.connection.data_received(stream[start:end])
+            while not world.transport.reading:
+                await asyncio.sleep(0)
+        return world.transport.written.replace(encode(b"re:postfix hit.example"), encode(b"OK ready"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "TURN", turn)
+        assert asyncio.run(run()) == want
+
+
+def test_a_connection_that_is_gone_leaves_no_timer(world: World) -> None:
+    """Else every client that leaves would be kept for five seconds."""
+
+    async def run() -> None:
+        world.connection.close()
+        loop = asyncio.get_running_loop()
+        [timer] = loop._scheduled  # type: ignore[attr-defined]
+        world.connection.connection_lost(None)
+        assert timer.cancelled()
+
+    asyncio.run(run())
