@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 from ..config.file import Loaded
 from ..daemon.directory import CONTROL, store_directory
+from ..daemon.operating.messages import Request
 from . import client
 from .client import Ask
+
+A = TypeVar("A")
 
 
 @contextmanager
@@ -27,12 +31,16 @@ def connected(loaded: Loaded) -> Iterator[Ask]:
     sock = client.connect(directory)
     if sock is not None:
         with sock:
-            yield lambda request: client.answers(sock, request)
+
+            def ask(request: Request[A], /) -> Iterator[A]:
+                return client.answers(sock, request)
+
+            yield ask
     else:
         from .offline import alone  # importing it takes as long as a whole answer from a daemon
 
-        with alone(loaded, directory) as ask:
-            yield ask
+        with alone(loaded, directory) as ask_store:
+            yield ask_store
 
 
 def _become_owner(directory: Path) -> None:

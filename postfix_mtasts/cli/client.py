@@ -11,23 +11,30 @@ import pwd
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Protocol, TypeVar
 
 from ..config.file import Loaded
 from ..daemon.directory import CONTROL, store_directory
+from ..daemon.operating.codec import answer_from_json, request_to_json
+from ..daemon.operating.messages import Request
 from ..errors import ForbiddenError, InputError, StoreError
 from ..process.listeners import short
 from .text import shown
 
-Answer: TypeAlias = dict[str, Any]
-Ask: TypeAlias = Callable[[Answer], Iterator[Answer]]  # yields a request's answers as they come. Raises: InputError
+A = TypeVar("A")
+
+
+class Ask(Protocol):
+    def __call__(self, request: Request[A], /) -> Iterator[A]:
+        """Yield a request's answers as they come. Raises: InputError, StoreError."""
+
 
 WAKE = 0.5  # seconds between two looks for a ^C
 
 
-def ask_daemon(loaded: Loaded, request: Answer, seconds: float) -> list[Answer] | None:
+def ask_daemon(loaded: Loaded, request: Request[A], seconds: float) -> list[A] | None:
     """Return what a running daemon answers, or None if none runs.
 
     Waits *seconds* for each piece of the answer. Raises: StoreError.
@@ -74,22 +81,30 @@ def _who_may(directory: Path) -> str:
     return f"only root and {owner} may; run this with sudo"
 
 
-def answers(sock: socket.socket, request: Answer) -> Iterator[Answer]:
+def answers(sock: socket.socket, request: Request[A]) -> Iterator[A]:
     """Send *request* and yield the daemon's answers. Raises: InputError if it refuses, StoreError."""
     try:
-        sock.sendall(json.dumps(request).encode() + b"\n")
+        sock.sendall(json.dumps(request_to_json(request)).encode() + b"\n")
         for line in _lines(sock):
             answer = json.loads(line)
             if "error" in answer:
                 raise InputError(str(answer["error"]))
             if "done" in answer:
                 return
-            yield answer
+            yield _answer(request, answer)
     except TimeoutError:
         raise StoreError("the daemon does not answer on its control socket") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"the daemon's control socket broke off: {error}") from None
     raise StoreError("the daemon ended, or has too many control connections")
+
+
+def _answer(request: Request[A], found: object) -> A:
+    """Raises: StoreError."""
+    try:
+        return answer_from_json(request, found)
+    except InputError as error:
+        raise StoreError(f"the daemon runs another version ({error}); restart it") from None
 
 
 def _lines(sock: socket.socket) -> Iterator[bytes]:

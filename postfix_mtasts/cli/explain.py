@@ -18,6 +18,7 @@ from ..core.outcome import Absent, DnsFailed, Failed, Found, Stage
 from ..core.policy import Mode, Policy
 from ..core.quoting import escape, quote
 from ..core.verdict import Kind
+from ..daemon.operating.messages import ShownPolicy
 from ..resolving.tracing import Inquiry, Step
 from .comparing import Holding
 from .text import shown, span
@@ -73,13 +74,13 @@ def _held(holding: Holding) -> Iterator[str]:
         yield f"answers {escape(holding.reply)}"
     else:
         yield "answers alike"
-    if holding.has_policy:
-        age, left = span(holding.shown["age"]), holding.shown["left"]
+    if isinstance(holding.shown, ShownPolicy):
+        age, left = span(holding.shown.age), holding.shown.left
         ends = f"expires in {span(left)}" if left > 0 else "has expired"
-        yield f"holds id {quote(holding.shown['record_id'])}, fetched {age} ago, {ends}"
+        yield f"holds id {quote(holding.shown.record_id)}, fetched {age} ago, {ends}"
     else:
-        left = max(holding.shown["left"], 0.0)
-        yield f"holds no policy, for {span(left)} more ({shown(holding.shown['reason'])})"
+        left = max(holding.shown.left, 0.0)
+        yield f"holds no policy, for {span(left)} more ({shown(holding.shown.reason)})"
 
 
 def lines(inquiry: Inquiry, settings: LookupSettings, colour: bool, holding: Holding | None = None) -> Iterator[str]:
@@ -117,7 +118,7 @@ def _holding_meaning(holding: Holding, inquiry: Inquiry) -> Iterator[str]:
         yield _READ_EARLIER
     else:
         yield _CHANGED if holding.has_policy else _NOT_YET
-        yield f"-> `postfix-mtasts cache refresh {quote(holding.shown['domain'])}` has the daemon fetch it now."
+        yield f"-> `postfix-mtasts cache refresh {quote(holding.shown.domain)}` has the daemon fetch it now."
 
 
 def _step(step: Step, inquiry: Inquiry, settings: LookupSettings, colour: bool) -> Iterator[str]:

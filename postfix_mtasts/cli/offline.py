@@ -12,11 +12,15 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from ..config.file import Loaded
 from ..daemon import build
+from ..daemon.operating.messages import Request
 from ..errors import StoreError
-from .client import Answer, Ask
+from .client import Ask
+
+A = TypeVar("A")
 
 FLUSH = 10.0  # seconds for the store to write what is queued
 
@@ -40,15 +44,19 @@ def alone(loaded: Loaded, directory: Path) -> Iterator[Ask]:
 
         try:
             runner.run(load())
-            yield lambda request: _stepwise(runner, parts.operations.answers(request))
+
+            def ask(request: Request[A], /) -> Iterator[A]:
+                return _stepwise(runner, parts.operations.answers(request))
+
+            yield ask
         finally:
             runner.run(close())
 
 
-def _stepwise(runner: asyncio.Runner, answers: AsyncIterator[Answer]) -> Iterator[Answer]:
+def _stepwise(runner: asyncio.Runner, answers: AsyncIterator[A]) -> Iterator[A]:
     """Yield each of *answers*; the loop runs only while the caller waits for the next."""
 
-    async def step() -> Answer | None:
+    async def step() -> A | None:
         return await anext(answers, None)
 
     while (answer := runner.run(step())) is not None:

@@ -12,6 +12,8 @@ import pytest
 
 from postfix_mtasts.cli import asking
 from postfix_mtasts.config.file import Loaded, load
+from postfix_mtasts.core.names import Domain
+from postfix_mtasts.daemon.operating.messages import Fetch, Fetched, List
 from postfix_mtasts.errors import StoreError
 from tests.support.fakes.control import FakeControl
 
@@ -23,16 +25,19 @@ def loaded(directory: Path) -> Loaded:
 def test_a_running_daemon_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what takes its place is not even imported."""
     monkeypatch.delitem(sys.modules, "postfix_mtasts.cli.offline", raising=False)
-    with FakeControl(tmp_path, lambda request: [{"asked": request}]), asking.connected(loaded(tmp_path)) as ask:
-        assert list(ask({"do": "list"})) == [{"asked": {"do": "list"}}]
-        assert list(ask({"do": "stats"})) == [{"asked": {"do": "stats"}}]
+    with (
+        FakeControl(tmp_path, lambda request: [{"domain": str(request["domains"]), "result": "x", "reason": ""}]),
+        asking.connected(loaded(tmp_path)) as ask,
+    ):
+        assert list(ask(Fetch([Domain("a.example")]))) == [Fetched("['a.example']", "x", "")]
+        assert list(ask(Fetch([]))) == [Fetched("[]", "x", "")]
     assert "postfix_mtasts.cli.offline" not in sys.modules
 
 
 def test_without_a_daemon_this_process_answers(tmp_path: Path) -> None:
     """From a store that is made if there is none."""
     with asking.connected(loaded(tmp_path / "store")) as ask:
-        assert list(ask({"do": "list"})) == []
+        assert list(ask(List())) == []
     assert (tmp_path / "store/cache.db").exists()
 
 
@@ -42,7 +47,7 @@ def test_a_socket_that_nobody_serves_is_no_daemon(tmp_path: Path) -> None:
         pass
     assert (tmp_path / "control").exists()
     with asking.connected(loaded(tmp_path)) as ask:
-        assert list(ask({"do": "list"})) == []
+        assert list(ask(List())) == []
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["no daemon", "a daemon"])

@@ -15,6 +15,7 @@ import pytest
 
 from postfix_mtasts.cli import client
 from postfix_mtasts.config.file import load
+from postfix_mtasts.daemon.operating.messages import Import, Imported, List, Status
 from postfix_mtasts.errors import InputError, StoreError
 from tests.support.fakes.control import FakeControl
 
@@ -27,30 +28,33 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-SAID: list[tuple[str, bytes, list[dict[str, Any]]]] = [
+TAKEN, KEPT = b'{"result": "taken", "reason": ""}\n', b'{"result": "kept", "reason": "r", "newer": 1}\n'
+LONG = json.dumps({"result": "refused", "reason": "x" * 500_000}).encode() + b"\n"
+SAID: list[tuple[str, bytes, list[Imported]]] = [
     ("no answer", b'{"done": true}\n', []),
-    ("two answers", b'{"a": 1}\n{"b": 2}\n{"done": true}\n', [{"a": 1}, {"b": 2}]),
-    ("what comes after the end is not read", b'{"done": true}\n{"a": 1}\n', []),
-    ("a long answer", json.dumps({"a": "x" * 500_000}).encode() + b'\n{"done": true}\n', [{"a": "x" * 500_000}]),
+    ("two answers", TAKEN + KEPT + b'{"done": true}\n', [Imported("taken", ""), Imported("kept", "r")]),
+    ("what comes after the end is not read", b'{"done": true}\n' + TAKEN, []),
+    ("a long answer", LONG + b'{"done": true}\n', [Imported("refused", "x" * 500_000)]),
 ]
 
 
 @pytest.mark.parametrize(("title", "said", "want"), SAID, ids=[case[0] for case in SAID])
 def test_answers_are_read_up_to_the_last(
-    title: str, said: bytes, want: list[dict[str, Any]], pair: tuple[socket.socket, socket.socket]
+    title: str, said: bytes, want: list[Imported], pair: tuple[socket.socket, socket.socket]
 ) -> None:
     """However they are cut into pieces."""
     ours, theirs = pair
     sender = threading.Thread(target=lambda: [theirs.sendall(said[i : i + 3_000]) for i in range(0, len(said), 3_000)])
     sender.start()
-    assert list(client.answers(ours, {"do": "list"})) == want
+    assert list(client.answers(ours, Import([]))) == want
     sender.join()
-    assert theirs.recv(100) == b'{"do": "list"}\n'
+    assert theirs.recv(100) == b'{"do": "import", "rows": []}\n'
 
 
 BROKEN: list[tuple[str, bytes, type[Exception], str]] = [
     ("a refusal", b'{"error": "no such request"}\n', InputError, "no such request"),
-    ("the end before the last answer", b'{"a": 1}\n', StoreError, "the daemon ended"),
+    ("the end before the last answer", TAKEN, StoreError, "the daemon ended"),
+    ("an answer of another shape", b'{"result": "taken"}\n', StoreError, r"runs another version \(reason is missing\)"),
     ("half a line", b'{"a": ', StoreError, "the daemon ended"),
     ("something else than JSON", b"hello\n", StoreError, "broke off"),
 ]
@@ -65,7 +69,7 @@ def test_what_goes_wrong_is_told(
     theirs.sendall(said)
     theirs.shutdown(socket.SHUT_WR)
     with pytest.raises(kind, match=reason):
-        list(client.answers(ours, {"do": "list"}))
+        list(client.answers(ours, Import([])))
 
 
 def test_a_silent_daemon_is_given_up(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -73,7 +77,7 @@ def test_a_silent_daemon_is_given_up(pair: tuple[socket.socket, socket.socket]) 
     ours, _ = pair
     ours.settimeout(0.01)
     with pytest.raises(StoreError, match="does not answer"):
-        list(client.answers(ours, {"do": "list"}))
+        list(client.answers(ours, Import([])))
 
 
 def test_an_interrupt_that_comes_just_before_the_system_call_counts(tmp_path: Path) -> None:
@@ -100,7 +104,7 @@ def test_an_interrupt_that_comes_just_before_the_system_call_counts(tmp_path: Pa
         try:
             thread.start()
             with sock, pytest.raises(KeyboardInterrupt):
-                list(client.answers(sock, {"do": "list"}))
+                list(client.answers(sock, List()))
         finally:
             told.set()
             thread.join()
@@ -118,7 +122,7 @@ def test_without_permission_it_says_who_may(tmp_path: Path, monkeypatch: pytest.
     loaded = load("c.yml", f"cache: {{directory: {tmp_path}}}")
     owner = client.pwd.getpwuid(os.getuid()).pw_name
     with pytest.raises(StoreError) as caught:
-        client.ask_daemon(loaded, {"do": "status"}, 1.0)
+        client.ask_daemon(loaded, Status(), 1.0)
     assert str(caught.value) == (
         f"{tmp_path}/control: Permission denied; only root and {owner} may; run this with sudo"
     )
@@ -128,4 +132,4 @@ def test_without_permission_it_says_who_may(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(client.pwd, "getpwuid", nobody)
     with pytest.raises(StoreError, match=rf"only root and user {os.getuid()} may"):
-        client.ask_daemon(loaded, {"do": "status"}, 1.0)
+        client.ask_daemon(loaded, Status(), 1.0)

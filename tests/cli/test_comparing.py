@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from postfix_mtasts.config.file import load
 from postfix_mtasts.core.names import Domain, NextHop, NoDomain
 from postfix_mtasts.core.outcome import Absent, Found
 from postfix_mtasts.core.verdict import Kind, Verdict
+from postfix_mtasts.daemon.operating.messages import ShownPolicy
 from postfix_mtasts.faults import Fault, Seen
 from postfix_mtasts.resolving.tracing import Inquiry
+from tests.support.fakes import told
 from tests.support.fakes.control import FakeControl
 from tests.support.fakes.entries import policy
 
 ANSWER = "OK secure match=mx.example.com servername=hostname"
 FOUND = Found("1", policy(), 0.0)
-HELD: dict[str, Any] = {"record_id": "1", "policy": policy().text, "replies": {"postfix": ANSWER}}
+HELD = replace(told.POLICY, record_id="1", policy=policy().text, replies={"postfix": ANSWER})
 
 
 def inquiry(outcome: Found | Absent | None = FOUND, hop: NextHop | NoDomain | None = None) -> Inquiry:
@@ -33,18 +36,18 @@ def inquiry(outcome: Found | Absent | None = FOUND, hop: NextHop | NoDomain | No
 CASES: list[tuple[str, Found | Absent, dict[str, Any] | None, tuple[str, ...]]] = [
     ("alike", FOUND, HELD, ()),
     ("nothing is held", FOUND, None, ()),
-    ("another id", FOUND, HELD | {"record_id": "0"}, ("record id",)),
-    ("another policy", FOUND, HELD | {"policy": "mode: none"}, ("policy",)),
-    ("another answer", FOUND, HELD | {"replies": {"postfix": "NOTFOUND"}}, ("answer",)),
-    ("no answer is ready", FOUND, HELD | {"replies": {"postfix": None}}, ()),
-    ("a map that the daemon does not have", FOUND, HELD | {"replies": {}}, ()),
+    ("another id", FOUND, replace(HELD, record_id="0"), ("record id",)),
+    ("another policy", FOUND, replace(HELD, policy="mode: none"), ("policy",)),
+    ("another answer", FOUND, replace(HELD, replies={"postfix": "NOTFOUND"}), ("answer",)),
+    ("no answer is ready", FOUND, replace(HELD, replies={"postfix": None}), ()),
+    ("a map that the daemon does not have", FOUND, replace(HELD, replies={}), ()),
     ("there is no policy now", Absent(Seen(Fault.RECORD_NO_NAME), 60.0), HELD, ("answer", "policy")),
 ]
 
 
 @pytest.mark.parametrize(("title", "outcome", "shown", "differs"), CASES, ids=[case[0] for case in CASES])
 def test_in_what_they_differ(
-    title: str, outcome: Found | Absent, shown: dict[str, Any] | None, differs: tuple[str, ...]
+    title: str, outcome: Found | Absent, shown: ShownPolicy | None, differs: tuple[str, ...]
 ) -> None:
     """Answer, record id and policy, each by itself."""
     holding = compared(inquiry(outcome), shown)
@@ -76,4 +79,4 @@ def test_a_daemon_of_another_version_is_named(tmp_path: Path) -> None:
     with FakeControl(tmp_path, lambda request: [{"record_id": "1"}]):
         holding = neighbour(tmp_path).holding(inquiry())
     assert holding is not None
-    assert holding.problem == "the daemon runs another version; restart it"
+    assert holding.problem == "the daemon runs another version (domain is missing); restart it"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from postfix_mtasts.cli import explain
@@ -11,6 +13,7 @@ from postfix_mtasts.core.names import Domain, NextHop, NoDomain
 from postfix_mtasts.core.outcome import Stage
 from postfix_mtasts.core.verdict import Kind, Verdict
 from postfix_mtasts.resolving.tracing import Inquiry, Step
+from tests.support.fakes import told
 
 EVIL = "\x1b[2J\r\nexample.org: OK\u202e" + "A" * 2_000
 DOMAIN = NextHop(Domain("example.com"), "25")
@@ -39,7 +42,7 @@ HOLDINGS = [
     ("it cannot be asked", Holding(None, None, (), "no\x1b"), r"cannot be asked: no\x1b"),
     (
         "no policy",
-        Holding({"left": -5.0, "reason": "there is no record"}, "NOTFOUND", ()),
+        Holding(replace(told.NEGATIVE, left=-5.0), "NOTFOUND", ()),
         "answers alike; holds no policy, for 0s more (there is no record)",
     ),
 ]
@@ -54,7 +57,7 @@ def test_what_the_daemon_holds_is_one_line(title: str, holding: Holding, text: s
 @pytest.mark.parametrize("colour", [False, True])
 def test_hostile_text_stays_in_its_column(colour: bool) -> None:
     """80 columns of visible ASCII, and no line of its own."""
-    holding = Holding({"left": 5.0, "reason": EVIL}, EVIL, ("answer",))
+    holding = Holding(replace(told.NEGATIVE, reason=EVIL), EVIL, ("answer",))
     for line in explain.lines(inquiry(seen=EVIL), LookupSettings(), colour, holding):
         plain = line
         for code in ("\x1b[1m", "\x1b[0m", "\x1b[31m", "\x1b[32m") if colour else ():

@@ -10,6 +10,7 @@ import pytest
 from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.cli.offline import alone
 from postfix_mtasts.config.file import load
+from postfix_mtasts.daemon.operating.messages import Export, Import, List
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
 from postfix_mtasts.errors import StoreBusyError, StoreError
 from tests.support.fakes.entries import entry, policy
@@ -23,16 +24,16 @@ def test_what_is_stored_is_known_before_the_first_answer(tmp_path: Path) -> None
     store.put([entry(f"d{number}.example", fetched_at=time.time()) for number in range(500)])
     store.close()
     with alone(LOADED, tmp_path) as ask:
-        assert len(list(ask({"do": "list"}))) == 500
+        assert len(list(ask(List()))) == 500
 
 
 def test_what_is_changed_is_on_the_disk_at_the_end(tmp_path: Path) -> None:
     """And the lock is free again."""
     row = {"domain": "a.example", "record_id": "1", "fetched_at": time.time(), "used_at": 0.0, "policy": policy().text}
     with alone(LOADED, tmp_path) as ask:
-        assert [answer["result"] for answer in ask({"do": "import", "rows": [row]})] == ["taken"]
+        assert [answer.result for answer in ask(Import([row]))] == ["taken"]
     with alone(LOADED, tmp_path) as ask:
-        assert [answer["domain"] for answer in ask({"do": "export"})] == ["a.example"]
+        assert [answer.domain for answer in ask(Export())] == ["a.example"]
 
 
 def test_a_store_in_use_is_not_touched(tmp_path: Path) -> None:
@@ -53,4 +54,4 @@ def test_what_could_not_be_written_is_an_error(tmp_path: Path, monkeypatch: pyte
     closed = StoreKeeper.close
     monkeypatch.setattr(StoreKeeper, "close", stuck)
     with pytest.raises(StoreError, match=f"{tmp_path}: not all could be written: "), alone(LOADED, tmp_path) as ask:
-        list(ask({"do": "list"}))
+        list(ask(List()))

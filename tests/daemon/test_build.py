@@ -20,6 +20,7 @@ from postfix_mtasts.config.settings import (
 )
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.daemon import build
+from postfix_mtasts.daemon.operating.messages import Stats
 
 OLD = Settings(log=LogSettings(level="warning"))
 RELOADS: list[tuple[str, Settings, Callable[[build.Parts], object], object]] = [
@@ -107,9 +108,9 @@ def test_a_command_gets_a_keeper_on_the_store_itself(tmp_path: Path) -> None:
         parts = build.offline(OLD, build.open_store(tmp_path))
         await parts.store.load(parts.keeper.load)
         parts.keeper.all_loaded()
-        answers = [answer async for answer in parts.operations.answers({"do": "stats"})]
+        answers = [answer async for answer in parts.operations.answers(Stats())]
         await end(parts)
         return answers
 
     [stats] = asyncio.run(ask())
-    assert set(stats["policies"].values()) == {0}
+    assert set(stats.numbers.policies.values()) == {0}

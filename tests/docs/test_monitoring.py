@@ -13,7 +13,7 @@ import yaml
 
 from postfix_mtasts.core.dnsdata import DnsResult
 from postfix_mtasts.daemon.operating.metrics import Collector
-from tests.daemon.operating.test_http import NUMBERS
+from tests.support.fakes.told import NUMBERS
 
 MONITORING = Path(__file__).parents[2] / "docs/monitoring"
 

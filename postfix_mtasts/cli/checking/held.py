@@ -15,6 +15,7 @@ from ...config.file import Loaded
 from ...core.names import Domain
 from ...core.policy import parse_policy
 from ...daemon.directory import CONTROL, store_directory
+from ...daemon.operating.messages import Show, ShownPolicy
 from ...errors import InputError, StoreError
 from ...resolving.audit.world import Held
 from ..client import ask_daemon
@@ -39,13 +40,13 @@ class LocalDaemon:
                 return None
             try:
                 if self._stored is None:
-                    answers = ask_daemon(self._loaded, {"do": "show", "domain": domain}, PATIENCE)
+                    answers = ask_daemon(self._loaded, Show(domain), PATIENCE)
                     if answers is not None:
-                        shown = answers[0] if answers else {}
-                        return Held(shown["record_id"], shown["policy"]) if "policy" in shown else None
+                        shown = answers[0] if answers else None
+                        return Held(shown.record_id, shown.policy) if isinstance(shown, ShownPolicy) else None
                     self._stored = self._read_store()
                 return self._stored.get(domain)
-            except (StoreError, OSError, KeyError, subprocess.SubprocessError):
+            except (StoreError, OSError, subprocess.SubprocessError):
                 self._away = True
                 return None
 

@@ -20,13 +20,24 @@ from ...config.file import read
 from ...config.values import parse_duration
 from ...core.names import Domain, parse_domain
 from ...core.quoting import escape, json_line, quote
+from ...daemon.operating.codec import to_json
+from ...daemon.operating.messages import (
+    Export,
+    Fetch,
+    Forget,
+    Import,
+    List,
+    Show,
+    ShownPolicy,
+    Stats,
+)
 from ...daemon.operating.numbers import leaves
 from ...errors import DomainError, InputError
 from ..asking import connected
-from ..client import Answer, Ask
+from ..client import Ask
 from ..text import span, when
 
-OK, NOTHING, USAGE = 0, 1, 64
+OK, NOTHING, USAGE, UNAVAILABLE = 0, 1, 64, 69
 DOMAINS_EACH = 1_000  # of one request: far below the limit of its line
 YEARS = {"low": 0.0, "high": 100 * 365 * 86_400.0}
 BATCH_BYTES, BATCH_ROWS = 200_000, 200  # of one import request; JSON may write each byte as six
@@ -140,55 +151,56 @@ def _output(file: str | None, args: argparse.Namespace) -> Any:
 
 def _list(args: argparse.Namespace, ask: Ask) -> int:
     rows = 0
-    for row in ask({"do": "list"}):
+    for row in ask(List()):
         if (
-            (args.mode and row["mode"] != args.mode)
-            or (args.expiring is not None and row["left"] > args.expiring)
-            or (args.failing and not row["failures"])
+            (args.mode and row.mode != args.mode)
+            or (args.expiring is not None and row.left > args.expiring)
+            or (args.failing and not row.failures)
         ):
             continue
         if args.json:
-            print(json_line(row))
+            print(json_line(to_json(row)))
         else:
             if not rows:
                 print(f"{'DOMAIN':<40} {'MODE':<8} {'AGE':>7} {'LEFT':>7} MX")
-            mx = quote(",".join(row["mx"]) or "-")
-            print(f"{quote(row['domain']):<40} {row['mode']:<8} {span(row['age']):>7} {span(row['left']):>7} {mx}")
+            mx = quote(",".join(row.mx) or "-")
+            print(f"{quote(row.domain):<40} {row.mode:<8} {span(row.age):>7} {span(row.left):>7} {mx}")
         rows += 1
     return OK if rows else NOTHING
 
 
 def _show(args: argparse.Namespace, ask: Ask) -> int:
-    for shown in ask({"do": "show", "domain": args.domain}):
-        if "policy" in shown:
+    for shown in ask(Show(args.domain)):
+        if isinstance(shown, ShownPolicy):
             lines = _policy_lines(shown)
         else:
-            lines = iter([("no policy", quote(shown["reason"])), ("until", when(shown["until"]))])
+            lines = iter([("no policy", quote(shown.reason)), ("until", when(shown.until))])
         print(f"{'domain':<14}{quote(args.domain)}")
         for name, value in lines:
             print(f"{name:<14}{value}")
-        for name, answer in shown["answers"].items():
+        for name, answer in shown.answers.items():
             print(f"answer on {quote(name)}: {escape(answer)}")
         return OK
     print(f"{quote(args.domain)}: nothing is known", file=sys.stderr)
     return NOTHING
 
 
-def _policy_lines(shown: Answer) -> Iterator[tuple[str, str]]:
-    yield "mode", shown["mode"]
-    yield "record id", quote(shown["record_id"])
-    for name in ("fetched", "checked", "expires"):
-        yield name, when(shown[f"{name}_at"])
-    yield "last failure", quote(shown["failure"]) if shown["failure"] else "none"
-    yield "next refresh", when(shown["next_due_at"]) if shown["next_due_at"] is not None else "none planned"
-    yield "DANE", quote(shown["dane"]) if shown["dane"] else "not read"
-    for line in shown["policy"].split("\n"):
+def _policy_lines(shown: ShownPolicy) -> Iterator[tuple[str, str]]:
+    yield "mode", shown.mode
+    yield "record id", quote(shown.record_id)
+    yield "fetched", when(shown.fetched_at)
+    yield "checked", when(shown.checked_at)
+    yield "expires", when(shown.expires_at)
+    yield "last failure", quote(shown.failure) if shown.failure else "none"
+    yield "next refresh", when(shown.next_due_at) if shown.next_due_at is not None else "none planned"
+    yield "DANE", quote(shown.dane) if shown.dane else "not read"
+    for line in shown.policy.split("\n"):
         yield "policy", escape(line)
 
 
 def _stats(args: argparse.Namespace, ask: Ask) -> int:
-    for stats in ask({"do": "stats"}):
-        for name, value in stats.items():
+    for stats in ask(Stats()):
+        for name, value in to_json(stats).items():
             if name in ("uptime", "nearest_expiry"):
                 print(f"{name}: {span(value) if value is not None else '-'}")
                 continue
@@ -200,19 +212,22 @@ def _stats(args: argparse.Namespace, ask: Ask) -> int:
 def _refresh(args: argparse.Namespace, ask: Ask) -> int:
     found = 0
     for domains in _chunks(args.domains):
-        for answer in ask({"do": "fetch", "domains": domains, "again": True}):
-            print(f"{quote(answer['domain'])}: {answer['result']}: {quote(answer['reason'])}", flush=True)
-            found += answer["result"] == "fetched"
+        for answer in ask(Fetch(domains, again=True)):
+            print(f"{quote(answer.domain)}: {answer.result}: {quote(answer.reason)}", flush=True)
+            found += answer.result == "fetched"
     return OK if found else NOTHING
 
 
 def _forget(args: argparse.Namespace, ask: Ask) -> int:
-    found = 0
+    results: Counter[str] = Counter()
     for domains in _chunks(args.domains):
-        for answer in ask({"do": "forget", "domains": domains}):
-            print(f"{quote(answer['domain'])}: {answer['result']}")
-            found += answer["result"] == "forgotten"
-    return OK if found else NOTHING
+        for answer in ask(Forget(domains)):
+            reason = f": {quote(answer.reason)}" if answer.reason else ""
+            print(f"{quote(answer.domain)}: {answer.result}{reason}", flush=True)
+            results[answer.result] += 1
+    if results["failed"]:
+        return UNAVAILABLE
+    return OK if results["forgotten"] else NOTHING
 
 
 def _warm(args: argparse.Namespace, ask: Ask) -> int:
@@ -221,12 +236,12 @@ def _warm(args: argparse.Namespace, ask: Ask) -> int:
     reasons: Counter[str] = Counter()
     try:
         for domains in _chunks(_domains(args.lines, reasons)):
-            for answer in ask({"do": "fetch", "domains": domains}):
-                results[answer["result"]] += 1
-                if answer["result"] == "failed":
-                    reasons[quote(answer["reason"])] += 1
+            for answer in ask(Fetch(domains)):
+                results[answer.result] += 1
+                if answer.result == "failed":
+                    reasons[quote(answer.reason)] += 1
                     if args.failures is not None:
-                        print(quote(answer["domain"]), file=args.failures)
+                        print(quote(answer.domain), file=args.failures)
                 _progress(f"{results.total()} done")
     finally:
         _progress("")
@@ -258,8 +273,8 @@ def _domains(lines: IO[bytes], refused: Counter[str]) -> Iterator[Domain]:
 
 def _export(args: argparse.Namespace, ask: Ask) -> int:
     rows = 0
-    for row in ask({"do": "export"}):
-        print(json_line(row))
+    for row in ask(Export()):
+        print(json_line(to_json(row)))
         rows += 1
     return OK if rows else NOTHING
 
@@ -267,10 +282,10 @@ def _export(args: argparse.Namespace, ask: Ask) -> int:
 def _import(args: argparse.Namespace, ask: Ask) -> int:
     results: Counter[str] = Counter()
     for batch in _batches(args.lines):
-        for number, answer in zip(batch, list(ask({"do": "import", "rows": [*batch.values()]})), strict=True):
-            results[answer["result"]] += 1
-            if answer["result"] == "refused":
-                print(f"line {number}: refused: {quote(answer['reason'])}", file=sys.stderr)
+        for number, answer in zip(batch, list(ask(Import([*batch.values()]))), strict=True):
+            results[answer.result] += 1
+            if answer.result == "refused":
+                print(f"line {number}: refused: {quote(answer.reason)}", file=sys.stderr)
     print(f"{results['taken']} taken, {results['kept']} older than what is held, {results['refused']} refused")
     return OK if results["taken"] + results["kept"] else NOTHING
 

@@ -180,6 +180,5 @@ def _dane_shape(inquiry: Inquiry) -> dict[str, Any] | None:
 def _holding_shape(holding: Holding | None) -> dict[str, Any] | None:
     if holding is None:
         return None
-    shown = holding.shown or {}
-    told = {name: shown.get(name) for name in ("record_id", "age", "left", "reason")}
+    told = {name: getattr(holding.shown, name, None) for name in ("record_id", "age", "left", "reason")}
     return {"answer": holding.reply, "differs": holding.differs, "problem": holding.problem or None} | told

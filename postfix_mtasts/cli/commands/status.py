@@ -14,8 +14,11 @@ from typing import Any
 from ...config.file import read
 from ...core.quoting import json_line, quote
 from ...daemon.directory import store_directory
+from ...daemon.operating.codec import to_json
+from ...daemon.operating.messages import Status, StatusShown
+from ...daemon.operating.numbers import Cold
 from ...errors import ConfigError, ForbiddenError, StoreError
-from ..client import Answer, ask_daemon
+from ..client import ask_daemon
 from ..tables import Cell, Table, show
 from ..text import shown, span, when
 
@@ -58,16 +61,16 @@ def _run(args: argparse.Namespace) -> int:
         return _monitor(args)
     status = _ask(args)
     if args.json:
-        print(json_line(status))
+        print(json_line(to_json(status)))
     else:
         show(list(_tables(status)))
-    return UNWELL if status["faults"] else OK
+    return UNWELL if status.faults else OK
 
 
-def _ask(args: argparse.Namespace) -> Answer:
+def _ask(args: argparse.Namespace) -> StatusShown:
     """Ask the daemon how it is. Raises: ConfigError, StoreError if none runs, ForbiddenError."""
     loaded = read(args.config)
-    answers = ask_daemon(loaded, {"do": "status"}, PATIENCE)
+    answers = ask_daemon(loaded, Status(), PATIENCE)
     if not answers:
         raise StoreError(f"no daemon runs on {store_directory(loaded, make=False)}; `cache` shows what is stored there")
     return answers[0]
@@ -90,32 +93,32 @@ def _monitor(args: argparse.Namespace) -> int:
     return state
 
 
-def _judged(status: Answer) -> tuple[int, str]:
+def _judged(status: StatusShown) -> tuple[int, str]:
     """Return the state, and why it is."""
-    if status["faults"]:
-        return CRITICAL, "; ".join(status["faults"])
-    if status["refresh"]["lag"] > LAG:
-        return WARNING, f"the refresher is {span(status['refresh']['lag'])} behind"
-    held = f"{sum(status['policies'].values())} policies, up {span(status['uptime'])}"
-    return OK, held if status["loaded"] else f"{held}, the stored policies are still being read"
+    if status.faults:
+        return CRITICAL, "; ".join(status.faults)
+    if status.numbers.refresh.lag > LAG:
+        return WARNING, f"the refresher is {span(status.numbers.refresh.lag)} behind"
+    held = f"{sum(status.numbers.policies.values())} policies, up {span(status.uptime)}"
+    return OK, held if status.loaded else f"{held}, the stored policies are still being read"
 
 
-def _numbers(status: Answer) -> str:
+def _numbers(status: StatusShown) -> str:
     """Return the performance data."""
-    refresh = status["refresh"]
+    refresh = status.numbers.refresh
     numbers = {
-        "policies": sum(status["policies"].values()),
-        "without": status["negatives"],
-        "connections": status["connections"],
-        "failing": sum(failure["domains"] for failure in status["failures"]),
-        "refresh_due": refresh["due"],
-        "refresh_lag": f"{refresh['lag']:.0f}s;{LAG:.0f}",
-        "errors": f"{status['errors']}c",
+        "policies": sum(status.numbers.policies.values()),
+        "without": status.numbers.negatives,
+        "connections": status.numbers.connections,
+        "failing": sum(failure.domains for failure in status.failures),
+        "refresh_due": refresh.due,
+        "refresh_lag": f"{refresh.lag:.0f}s;{LAG:.0f}",
+        "errors": f"{status.numbers.errors}c",
     }
     return " ".join(f"{name}={number}" for name, number in numbers.items())
 
 
-def _tables(status: Answer) -> Iterator[Table]:
+def _tables(status: StatusShown) -> Iterator[Table]:
     yield _facts(_itself(status))
     yield _policies(status)
     yield _lookups(status)
@@ -129,32 +132,32 @@ def _facts(facts: Iterator[tuple[str, str, str]]) -> Table:
     return Table((), [(Cell(name), Cell(text, style)) for name, text, style in facts])
 
 
-def _itself(status: Answer) -> Iterator[tuple[str, str, str]]:
-    faults = "; ".join(map(quote, status["faults"]))
-    yield "postfix-mtasts", f"{status['version']}, process {status['pid']}", "bold"
-    yield "up", f"{span(status['uptime'])}, since {when(status['started_at'])}", ""
-    if not status["loaded"] and not faults:
+def _itself(status: StatusShown) -> Iterator[tuple[str, str, str]]:
+    faults = "; ".join(map(quote, status.faults))
+    yield "postfix-mtasts", f"{status.numbers.version}, process {status.pid}", "bold"
+    yield "up", f"{span(status.uptime)}, since {when(status.started_at)}", ""
+    if not status.loaded and not faults:
         yield "health", "well, but the stored policies are still being read", "yellow"
     else:
         yield "health", faults or "well", "bold red" if faults else "green"
-    yield "listening", ", ".join(map(quote, status["listen"])), ""
-    yield "metrics", quote(status["metrics"]) if status["metrics"] else "none", ""
-    yield "connections", str(status["connections"]), ""
-    yield "store", quote(status["directory"]), ""
+    yield "listening", ", ".join(map(quote, status.listen)), ""
+    yield "metrics", quote(status.metrics) if status.metrics else "none", ""
+    yield "connections", str(status.numbers.connections), ""
+    yield "store", quote(status.directory), ""
 
 
-def _policies(status: Answer) -> Table:
-    modes = status["policies"]
-    numbers = [*modes.values(), sum(modes.values()), status["negatives"]]
-    nearest = status["nearest_expiry"]
+def _policies(status: StatusShown) -> Table:
+    modes = status.numbers.policies
+    numbers = [*modes.values(), sum(modes.values()), status.numbers.negatives]
+    nearest = status.numbers.nearest_expiry
     ends = span(nearest) if nearest is not None else "-"
     header = ("policies", *map(quote, modes), "all", "without", "first expires in")
     return Table(header, [[Cell("domains"), *(Cell(str(number)) for number in numbers), Cell(ends)]], numbers=True)
 
 
-def _lookups(status: Answer) -> Table:
+def _lookups(status: StatusShown) -> Table:
     rows = []
-    for name, answers in sorted(status["lookups"].items()):
+    for name, answers in sorted(status.numbers.lookups.items()):
         numbers = [answers.get(answer, 0) for answer in ANSWERS]
         styles = ["red" if number and answer in _BAD else "" for answer, number in zip(ANSWERS, numbers, strict=True)]
         cells = [Cell(str(number), style) for number, style in zip(numbers, styles, strict=True)]
@@ -162,37 +165,37 @@ def _lookups(status: Answer) -> Table:
     return Table(("lookups", *ANSWERS), rows or [[Cell("none yet"), *(Cell("0") for _ in ANSWERS)]], numbers=True)
 
 
-def _work(status: Answer) -> Iterator[tuple[str, str, str]]:
-    yield "cold lookups", _cold(status["cold"]), ""
-    due, lag = status["refresh"]["due"], status["refresh"]["lag"]
+def _work(status: StatusShown) -> Iterator[tuple[str, str, str]]:
+    yield "cold lookups", _cold(status.numbers.cold), ""
+    due, lag = status.numbers.refresh.due, status.numbers.refresh.lag
     yield (
         "refresher",
         f"{due} due, the first for {span(lag)}" if due else "nothing is due",
         "yellow" if lag > 60 else "",
     )
-    fetches = status["fetches"]
+    fetches = status.numbers.fetches
     yield "fetches", ", ".join(f"{fetches[kind]} {quote(kind)}" for kind in sorted(fetches)) or "none yet", ""
-    if status["reports"]:
-        reports = status["reports"]
+    if status.numbers.reports:
+        reports = status.numbers.reports
         yield "reports", ", ".join(f"{reports[kind]} {quote(kind)}" for kind in sorted(reports)), ""
-    errors = status["errors"]
+    errors = status.numbers.errors
     yield "own errors", f"{errors}: see the log, internal-error" if errors else "0", "bold red" if errors else ""
 
 
-def _cold(cold: Answer) -> str:
+def _cold(cold: Cold) -> str:
     """Say how long those lookups took that waited for the network."""
-    number = cold["number"]
+    number = cold.number
     if not number:
         return "none yet"
     half, most = (_within(cold, share) for share in (0.5, 0.99))
-    return f"{number}, mean {_precise(cold['seconds'] / number)}, half {half}, 99% {most}"
+    return f"{number}, mean {_precise(cold.seconds / number)}, half {half}, 99% {most}"
 
 
-def _within(cold: Answer, share: float) -> str:
+def _within(cold: Cold, share: float) -> str:
     """Say which bound a *share* of the cold lookups stayed in."""
-    bounds = [bound for bound in cold["within"] if bound != "+Inf"]
+    bounds = [bound for bound in cold.within if bound != "+Inf"]
     for bound in bounds:
-        if cold["within"][bound] >= share * cold["number"]:
+        if cold.within[bound] >= share * cold.number:
             return f"within {_precise(float(bound))}"
     return f"over {_precise(float(bounds[-1]))}"
 
@@ -201,12 +204,14 @@ def _precise(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
-def _failures(status: Answer) -> Iterator[list[Cell]]:
+def _failures(status: StatusShown) -> Iterator[list[Cell]]:
     """Yield a row for each kind of failure, and below it the domains that need help most."""
-    for failure in status["failures"]:
-        yield [Cell(quote(failure["kind"]), "bold"), Cell(str(failure["domains"])), *[Cell("")] * 4]
-        for each in failure["worst"]:
-            left = Cell(span(each["left"]), "red" if each["mode"] == "enforce" else "") if each["mode"] else Cell("-")
-            times = str(each["failures"]) if each["failures"] is not None else "-"
-            mode = Cell(quote(each["mode"] or "-"))
-            yield [Cell(f"  {quote(each['domain'])}"), Cell(""), mode, left, Cell(times), Cell(shown(each["reason"]))]
+    for failure in status.failures:
+        yield [Cell(quote(failure.kind), "bold"), Cell(str(failure.domains)), *[Cell("")] * 4]
+        for each in failure.worst:
+            left = (
+                Cell(span(each.left), "red" if each.mode == "enforce" else "") if each.left is not None else Cell("-")
+            )
+            times = str(each.failures) if each.failures is not None else "-"
+            mode = Cell(quote(each.mode or "-"))
+            yield [Cell(f"  {quote(each.domain)}"), Cell(""), mode, left, Cell(times), Cell(shown(each.reason))]

@@ -14,11 +14,14 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...core.quoting import KV
 from ...errors import InputError
 from ...process.listeners import short
 from ..directory import CONTROL
+from .codec import request_from_json, to_json
+from .messages import Request
 from .operations import Operations
 
 log = logging.getLogger(__name__)
@@ -148,7 +151,7 @@ class ControlServer:
             request = _request(line)
             async with contextlib.aclosing(self._operations.answers(request)) as answers:  # type: ignore[type-var]
                 async for answer in answers:
-                    await _send(writer, answer)
+                    await _send(writer, to_json(answer))
         except InputError as error:
             end = {"error": str(error)}
         except OSError:
@@ -172,11 +175,9 @@ async def _send(writer: asyncio.StreamWriter, answer: dict[str, object]) -> None
         await writer.drain()
 
 
-def _request(line: bytes) -> dict[str, object]:
+def _request(line: bytes) -> Request[Any]:
+    """Raises: InputError."""
     try:
-        request = json.loads(line)
+        return request_from_json(json.loads(line))
     except (ValueError, RecursionError):
         raise InputError("the request is not JSON") from None
-    if not isinstance(request, dict):
-        raise InputError("the request is not a JSON object")
-    return request

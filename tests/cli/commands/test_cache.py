@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,8 @@ import pytest
 
 from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.cli.main import main
+from postfix_mtasts.daemon.operating.codec import to_json
+from tests.support.fakes import told
 from tests.support.fakes.control import FakeControl
 from tests.support.fakes.entries import DAY, entry
 from tests.support.fakes.entries import policy as policy_of
@@ -222,7 +225,7 @@ def test_warm_says_what_came_of_it(
     with FakeControl(directory, fetched) as control:
         assert cache(directory, "warm", "-", stdin=lines, monkeypatch=monkeypatch) == 0
     assert control.requests == [
-        {"do": "fetch", "domains": ["a.example", "b.example", "c.example", "d.example", "d.example"]}
+        {"do": "fetch", "domains": ["a.example", "b.example", "c.example", "d.example", "d.example"], "again": False}
     ]
     said = capsys.readouterr()
     assert said.out.splitlines() == [
@@ -268,7 +271,7 @@ def test_warm_writes_the_domains_that_failed_so_that_they_can_be_tried_again(
         assert again.read_text() == "a.example\nc.example\n"
         bad.clear()
         cache(directory, "warm", "--failed", str(names), str(again))
-    assert control.requests[1] == {"do": "fetch", "domains": ["a.example", "c.example"]}
+    assert control.requests[1] == {"do": "fetch", "domains": ["a.example", "c.example"], "again": False}
     assert names.read_text() == ""
 
 
@@ -356,20 +359,10 @@ def _hostile(request: dict[str, Any]) -> list[dict[str, Any]]:
     return {
         "list": [row(EVIL) | {"mx": [EVIL]}],
         "show": [
-            {
-                "mode": "enforce",
-                "record_id": EVIL,
-                "policy": f"{EVIL}\n{EVIL}",
-                "fetched_at": 0.0,
-                "checked_at": 0.0,
-                "expires_at": 0.0,
-                "next_due_at": None,
-                "failure": EVIL,
-                "dane": EVIL,
-                "answers": {EVIL: EVIL},
-            }
+            to_json(told.POLICY)
+            | {"record_id": EVIL, "policy": f"{EVIL}\n{EVIL}", "failure": EVIL, "dane": EVIL, "answers": {EVIL: EVIL}}
         ],
-        "stats": [{"version": EVIL, "policies": {EVIL: 1}, "nearest_expiry": None, "uptime": 1.0}],
+        "stats": [{"uptime": 1.0} | to_json(replace(told.NUMBERS, version=EVIL, policies={EVIL: 1}))],
         "fetch": [{"domain": EVIL, "result": "failed", "reason": EVIL} for _ in domains],
         "forget": [{"domain": EVIL, "result": "unknown"} for _ in domains],
         "export": [exported(EVIL, policy=EVIL)],
@@ -391,6 +384,14 @@ def test_hostile_text_comes_out_quoted(
     said = capsys.readouterr()
     assert re.fullmatch(r"[ -~\n]+", said.out + said.err)
     assert "example.org: OK" not in [line[:15] for line in (said.out + said.err).splitlines()]
+
+
+def test_what_is_not_gone_from_the_disk_is_not_forgotten(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 69, with the reason."""
+    told = [{"domain": "a.example", "result": "failed", "reason": "the disk is full"}]
+    with FakeControl(directory, lambda request: told):
+        assert cache(directory, "forget", "a.example") == 69
+    assert capsys.readouterr().out == 'a.example: failed: "the disk is full"\n'
 
 
 def test_a_refusal_comes_out_quoted(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

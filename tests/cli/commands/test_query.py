@@ -13,7 +13,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ from postfix_mtasts.core.dnsdata import DnsAnswer, Mx, Tlsa
 from postfix_mtasts.core.outcome import Note, Stage
 from postfix_mtasts.core.ports import Sources, Transfer
 from postfix_mtasts.core.quoting import json_line
+from postfix_mtasts.daemon.operating.codec import to_json
 from postfix_mtasts.errors import DnsError, FetchError
 from postfix_mtasts.faults import Fault
 from postfix_mtasts.resolving.tracing import Inquiry, inquire
+from tests.support.fakes import told
 from tests.support.fakes.control import FakeControl
 from tests.support.fakes.faults import servfail
 from tests.support.servers.dnsserver import DnsServer
@@ -493,12 +495,12 @@ TEXT = POLICY.decode().replace("\r\n", "\n").rstrip("\n")
 
 def held(reply: str | None = f"OK {SECURE}", **changes: Any) -> dict[str, Any]:
     """What the daemon shows of a policy; just as it is published, unless *changes* say so."""
-    shown = {"domain": "example.com", "record_id": "20260101", "policy": TEXT, "age": 7_200.0, "left": 597_600.0}
-    return shown | {"replies": {"first": reply, "dane": reply}} | changes
+    shown = {"record_id": "20260101", "policy": TEXT, "replies": {"first": reply, "dane": reply}}
+    return to_json(told.POLICY) | shown | changes
 
 
 def without(left: float = 240.0, reply: str | None = "NOTFOUND", reason: str = "there is no record") -> dict[str, Any]:
-    return {"domain": "example.com", "reason": reason, "left": left, "replies": {"first": reply, "dane": reply}}
+    return to_json(replace(told.NEGATIVE, reason=reason, left=left, replies={"first": reply, "dane": reply}))
 
 
 CHANGED = held("OK secure match=old.example.com servername=hostname", record_id="1", policy="mx: old.example.com")
@@ -599,8 +601,8 @@ def test_what_the_daemon_holds(
     code = command(world, "example.com")
     assert capsys.readouterr().out.splitlines()[1:] == [f"  daemon: {line}"]
     assert command(world, "--json", "example.com") == code
-    told = json.loads(capsys.readouterr().out)["daemon"]
-    assert (told["differs"], told["problem"]) == (differs, None)
+    daemon = json.loads(capsys.readouterr().out)["daemon"]
+    assert (daemon["differs"], daemon["problem"]) == (differs, None)
     assert command(world, "--explain", "example.com") == code
     explained = capsys.readouterr().out
     block = explained[explained.index("\ndaemon ") + 1 :]

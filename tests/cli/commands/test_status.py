@@ -43,7 +43,9 @@ STATUS: dict[str, Any] = {
         "seconds": 50.0,
         "within": dict(zip(BOUNDS, (0, 0, 1, 20, 90, 120, 180, 190, 198, 199, 200, 200, 200), strict=True)),
     },
-    "refresh": {"due": 3, "lag": 150.0},
+    "refresh": {"due": 3, "lag": 150.0, "failing": 2},
+    "dns_up": True,
+    "workers": {"running": 2, "deaths": 0},
     "fetches": {"sts-webpki-invalid": 4, "ok": 1_234},
     "dns_queries": {"TXT": {"ok": 5_000}},
     "reports": {"sent": 4},
@@ -127,7 +129,7 @@ FRESH: dict[str, Any] = {
     "metrics": None,
     "lookups": {},
     "cold": {"number": 0, "seconds": 0.0, "within": dict.fromkeys(BOUNDS, 0)},
-    "refresh": {"due": 0, "lag": 0.0},
+    "refresh": {"due": 0, "lag": 0.0, "failing": 0},
     "fetches": {},
     "reports": {},
     "failures": [],
@@ -293,7 +295,7 @@ def test_a_daemon_that_stands_still_is_not_waited_for(
 MONITORED: list[tuple[str, dict[str, Any], int, str]] = [
     ("well", {}, 0, "MTASTS OK - 10000 policies, up 3.2d | "),
     ("loading", FRESH, 0, "MTASTS OK - 0 policies, up 3.2d, the stored policies are still being read | "),
-    ("behind", {"refresh": {"due": 9, "lag": 7_200.0}}, 1, "MTASTS WARNING - the refresher is 2.0h behind | "),
+    ("behind", {"refresh": {"due": 9, "lag": 7_200.0, "failing": 0}}, 1, "MTASTS WARNING - the refresher is 2.0h behind | "),
     ("unwell", {"faults": ["the disk is full", "no DNS"]}, 2, "MTASTS CRITICAL - the disk is full; no DNS | "),
     ("hostile", {"faults": ["a|b\n\x1b[2J"]}, 2, r"MTASTS CRITICAL - a/b\n\x1b[2J | "),
 ]

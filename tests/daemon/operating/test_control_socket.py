@@ -15,7 +15,9 @@ import pytest
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import ResultType, Stage
 from postfix_mtasts.daemon.operating import control_socket
+from postfix_mtasts.daemon.operating.codec import to_json
 from postfix_mtasts.daemon.operating.control_socket import CLIENTS, ControlServer
+from postfix_mtasts.daemon.operating.messages import Import, Status
 from postfix_mtasts.daemon.operating.operations import Operations
 from postfix_mtasts.daemon.operating.survey import Running
 from postfix_mtasts.errors import InputError
@@ -51,7 +53,7 @@ async def test_import(world: World, title: str, row: Any, result: str, fetched_a
 
 
 async def results(operations: Operations, *rows: Any) -> list[str]:
-    return [answer["result"] async for answer in operations.answers({"do": "import", "rows": [*rows]})]
+    return [answer.result async for answer in operations.answers(Import([*rows]))]
 
 
 @in_loop
@@ -126,8 +128,8 @@ RUNNING = Running(
 async def overview(world: World) -> dict[str, Any]:
     operations = Operations(world.keeper, world.counts, world.clock)
     operations.running = lambda: RUNNING
-    [shown] = [answer async for answer in operations.answers({"do": "status"})]
-    return shown
+    [shown] = [answer async for answer in operations.answers(Status())]
+    return to_json(shown)
 
 
 def fail(world: World, domain: str, times: int, result_type: str = "sts-webpki-invalid", **of_entry: Any) -> None:
@@ -219,7 +221,7 @@ async def test_status_forgets_failures_of_the_day_before(world: World) -> None:
 async def test_only_a_daemon_has_a_status(world: World) -> None:
     """A command that holds the store itself has none to show."""
     with pytest.raises(InputError, match="no daemon runs"):
-        _ = [answer async for answer in Operations(world.keeper, world.counts, world.clock).answers({"do": "status"})]
+        _ = [answer async for answer in Operations(world.keeper, world.counts, world.clock).answers(Status())]
 
 
 BAD = [b"{}\n", b"[]\n", b"nonsense\n", b'{"do": "forget"}\n', b'{"do": "show", "domain": "-"}\n']

@@ -18,25 +18,9 @@ import pytest
 from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.operating import http
 from postfix_mtasts.daemon.operating.http import HttpServer
-from postfix_mtasts.daemon.operating.numbers import Cold, Numbers, RefreshNumbers, WorkerNumbers
+from postfix_mtasts.daemon.operating.numbers import Numbers
 from postfix_mtasts.errors import ListenError
-
-NUMBERS = Numbers(
-    version="1.2.3",
-    lookups={"postfix": {"secure": 3, "notfound": 2}},
-    cold=Cold(2, 1.5, {"0.005": 1, "+Inf": 2}),
-    policies={"enforce": 1, "testing": 0, "none": 0},
-    negatives=5,
-    nearest_expiry=86400.0,
-    fetches={"ok": 1, "sts-webpki-invalid": 4},
-    dns_queries={"TXT": {"nxdomain": 7}},
-    dns_up=False,
-    reports={"sent": 11},
-    refresh=RefreshNumbers(9, 10.5, 2),
-    connections=6,
-    errors=8,
-    workers=WorkerNumbers(2, 3),
-)
+from tests.support.fakes.told import NUMBERS
 
 LINES = [
     'mtasts_lookups_total{answer="secure",map="postfix"} 3.0',

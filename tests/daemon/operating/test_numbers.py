@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from postfix_mtasts.daemon.operating.metrics import Collector
 from postfix_mtasts.daemon.operating.numbers import leaves, metrics
-from tests.daemon.operating.test_http import NUMBERS
+from tests.support.fakes.told import NUMBERS
 
 
 def test_every_number_is_a_metric_of_its_own() -> None:
