@@ -23,7 +23,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from typing import TypeAlias
 
@@ -280,7 +280,18 @@ def _unpacked(
 
 def _gunzip(data: bytes | bytearray, budget: Budget) -> bytearray:
     """Unpack all members; junk behind the first is passed over. Raises: ReportError."""
-    unpacked, view, at = bytearray(), memoryview(data), 0
+    if len(data) > _CHUNK:  # which may be a bomb: see how much it is before any of it is kept
+        for _ in _unpacked_chunks(data, replace(budget)):
+            pass
+    unpacked = bytearray()
+    for chunk in _unpacked_chunks(data, budget):
+        unpacked += chunk
+    return unpacked
+
+
+def _unpacked_chunks(data: bytes | bytearray, budget: Budget) -> Iterator[bytes]:
+    """Raises: ReportError."""
+    view, at = memoryview(data), 0
     while view[at : at + 2] == _GZIP:
         budget.take_part()
         member = zlib.decompressobj(wbits=31)
@@ -293,12 +304,11 @@ def _gunzip(data: bytes | bytearray, budget: Budget) -> bytearray:
                 while piece and not member.eof:
                     chunk = member.decompress(piece, _CHUNK)
                     budget.take(len(chunk))
-                    unpacked += chunk
+                    yield chunk
                     piece = member.unconsumed_tail
         except zlib.error:
             raise ReportError("damaged gzip") from None
         at -= len(member.unused_data)
-    return unpacked
 
 
 def _unzip(data: bytes | bytearray, budget: Budget) -> Iterator[tuple[str, bytearray]]:
@@ -316,6 +326,8 @@ def _unzip(data: bytes | bytearray, budget: Budget) -> Iterator[tuple[str, bytea
                 budget.take_part()
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise ReportError("a zip with an unusual compression")
+                if member.file_size > budget.size:  # as it says itself, and need not be true
+                    budget.take(member.file_size)
                 unpacked = bytearray()
                 with archive.open(member) as stream:
                     while chunk := stream.read(_CHUNK):

@@ -48,8 +48,11 @@ def _directory(path: str) -> Iterator[Item]:
     except OSError as error:
         yield Item(path, fault=error.strerror or str(error))
         return
+    if os.path.basename(path.rstrip("/")) in _MAILDIR and _is_maildir(os.path.join(path, os.pardir)):
+        yield from _mails(path)
+        return
     paths = [os.path.join(path, os.fsdecode(name)) for name in names]
-    maildir = all(os.path.isdir(os.path.join(path, name)) for name in _MAILDIR)
+    maildir = _is_maildir(path)
     for inner in paths:
         name = os.path.basename(inner)
         if os.path.isdir(inner):
@@ -58,6 +61,10 @@ def _directory(path: str) -> Iterator[Item]:
             yield from _mails(inner) if maildir and name in _MAILDIR else _directory(inner)
         elif os.path.isfile(inner) and (name.lower().endswith(SUFFIXES) or (not maildir and _is_mbox(inner))):
             yield from _file(inner)
+
+
+def _is_maildir(path: str) -> bool:
+    return all(os.path.isdir(os.path.join(path, name)) for name in _MAILDIR)
 
 
 def _mails(path: str) -> Iterator[Item]:

@@ -17,10 +17,11 @@ def moment(now: float) -> Callable[[str], float]:
     """Make the type of an option that takes a duration (ago), a date or RFC 3339."""
 
     def read(text: str) -> float:
-        try:
-            return now - parse_duration(text, _LIMITS)
-        except ValueError:
-            pass
+        if text[-1:].isalpha() and text[-1:] not in "zZ":  # digits alone might be meant for a date
+            try:
+                return now - parse_duration(text, _LIMITS)
+            except ValueError:
+                pass
         time = parse_time(text)
         if time is None:
             raise argparse.ArgumentTypeError(

@@ -52,6 +52,14 @@ def test_a_maildir_is_read_whatever_its_names(tmp_path: Path) -> None:
     ]
 
 
+def test_the_new_mails_of_a_maildir_alone(tmp_path: Path) -> None:
+    """One of its folders may be named."""
+    for folder in ("cur", "new", "tmp"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.M1P1.host").write_bytes(folder.encode())
+    assert [item.data for item in items(str(tmp_path / "new") + "/")] == [b"new"]
+
+
 MBOX = [
     ("one mail", FROM + b"A: 1\n\nx\n", [b"A: 1\n\nx\n"]),
     ("From_ in a body without a date", FROM + b"A: 1\n\n\nFrom here on\n", [b"A: 1\n\n\nFrom here on\n"]),

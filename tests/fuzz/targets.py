@@ -10,10 +10,13 @@ belongs into that parser's own tests. A short run is tests/fuzz/test_targets.py.
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import random
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,9 +31,12 @@ from postfix_mtasts.core.netstring import NetstringDecoder
 from postfix_mtasts.core.policy import parse_policy
 from postfix_mtasts.core.record import select_record
 from postfix_mtasts.core.socketmap import parse_request
+from postfix_mtasts.core.tlsreport import read_reports
 from postfix_mtasts.core.tlsrpt import select_record as select_tlsrpt
 from postfix_mtasts.daemon.workers.wire import Dane, Discover, answer_from_json, counts_from_json
 from postfix_mtasts.errors import InputError
+from postfix_mtasts.reports.reading import read_file, read_mail
+from tests.support.fakes import reports
 
 NAME = "_mta-sts.example.test"
 _QUESTION = make_question(NAME, TXT) or b""
@@ -71,6 +77,16 @@ _CLIENT = DnsClient(("127.0.0.1:53",), 1.0)
 _POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: mx.example.test\r\nmx: *.example.test\r\nmax_age: 86400\r\n"
 _ENTRY = b'{"v":1,"id":"1","fetched":1.0,"used":0.0,"policy":"version: STSv1\\nmode: none\\nmax_age: 1"}'
 
+_REPORT = reports.document(reports.policy(5, 2, reports.detail(1)), reports.policy(5, 1, type="tlsa"))
+
+
+def _zip(data: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.json", data)
+    return stream.getvalue()
+
+
 TARGETS = {
     "netstring": Target(_netstrings, (b"20:postfix example.test,", b"0:,3:a b,"), (InputError,)),
     "key": Target(parse_key, (b"example.test", "ü.example。test.:25".encode(), b"[mx.example.test]:587")),
@@ -79,6 +95,9 @@ TARGETS = {
     ),
     "policy": Target(parse_policy, (_POLICY, b"\xef\xbb\xbf" + _POLICY), (InputError,)),
     "tlsrpt": Target(lambda data: select_tlsrpt([data]), (b"v=TLSRPTv1; rua=mailto:r@example.test,https://x/",)),
+    "report": Target(read_reports, (_REPORT, b"[" + _REPORT + b", " + _REPORT + b"]"), (InputError,)),
+    "mail": Target(read_mail, (reports.mail(_REPORT), b"Content-Type: message/rfc822\n\n" + reports.mail(_REPORT))),
+    "archive": Target(lambda data: read_file(data, "x.json.gz"), (gzip.compress(_REPORT), _zip(_REPORT))),
     "probe": Target(lambda data: understand(data, _QUESTION), (_answer(), _answer('"v=STSv1; id=1"'))),
     "dns": Target(lambda data: _CLIENT.txt_from_wire(NAME, data), (_answer(), _answer('"v=STSv1; id=1"', '"x"'))),
     "store": Target(

@@ -264,7 +264,14 @@ def test_a_window(words: list[str], want: list[str], directory: Path, capsys: py
 
 @pytest.mark.parametrize(
     "words",
-    [["--since", "soon"], ["--since", "-1d"], ["--dkim", "maybe"], ["--since", "2026-06-02", "--until", "2026-06-01"]],
+    [
+        ["--since", "soon"],
+        ["--since", "-1d"],
+        ["--since", "20260601"],
+        ["--since", ""],
+        ["--dkim", "maybe"],
+        ["--since", "2026-06-02", "--until", "2026-06-01"],
+    ],
 )
 def test_a_wrong_option_is_exit_code_64(words: list[str], directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With one line that says what is wrong."""
