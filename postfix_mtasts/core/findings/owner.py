@@ -302,7 +302,8 @@ ADVICE: dict[Fault, str] = {  # better than the code's own, for one fault
     Fault.TLSRPT_SEVERAL: "Delete all but one of the records at _smtp._tls.{domain}.",
     Fault.TLSRPT_FIELD: "Write each field as name=value, separated by ';'.",
     Fault.TLSRPT_EMPTY_URI: "Delete the comma that nothing stands before or after.",
-    Fault.TLSRPT_NOT_URI: "Write a URI with its scheme: mailto:tlsrpt@{domain} or https://host/path.",
+    Fault.TLSRPT_NOT_URI: "Write a URI with its scheme, mailto:tlsrpt@{domain} or https://host/path, and a "
+    "comma in it as %2C.",
     Fault.TLSRPT_SLASHES: "Write mailto: without the two slashes.",
     Fault.TLSRPT_SCHEME: "Use mailto: or https:, which is all that senders know.",
     Fault.TLSRPT_UNESCAPED: "Write %21 for '!', %2C for ',' and %3B for ';' inside a URI.",

@@ -26,7 +26,7 @@ from ...faults import Fault, Seen
 from . import gather, judge, mail
 from .gather import HostSeen, MailSeen, RecordSeen, Texts
 from .judge import Rules, Told
-from .world import Task, World
+from .world import Held, Task, World
 
 
 class Section(StrEnum):
@@ -95,6 +95,8 @@ def audit(
     letters = Task(lambda: gather.mail(domain, world, until - 2))
     facts = Task(lambda: gather.dane_facts(domain, world))
     tlsrpt = Task(lambda: gather.texts(f"_smtp._tls.{domain}", world.dns))
+    held = Task(lambda: world.held(domain))
+    validates = Task(world.resolver_validates)
     stages: list[Stage] = []
     rules = Rules(domain, world.clock(), world.expiry_days)
 
@@ -117,7 +119,7 @@ def audit(
     policy = judge.judge_policy(seen_host) if instead is None else judge.judge_body(instead)
     enforced = policy.policy is not None and policy.policy.mode is Mode.ENFORCE
     rules = Rules(domain, rules.now, rules.expiry_days, enforced)
-    unchanged = _unchanged(domain, world, seen_record, policy.policy)
+    unchanged = _unchanged(domain, held.wait(until), seen_record, policy.policy)
     tell(Section.POLICY, 0.0, Told(policy.told.lines, (*policy.told.findings, *unchanged)))
     seen_mail = letters.wait(until)
     if seen_mail is None:
@@ -126,8 +128,7 @@ def audit(
         tell(Section.MX, seen_mail.seconds, mail.judge_mx(seen_mail.mx, policy.policy, rules))
         tell(Section.MAIL, letters.seconds, mail.judge_mail(seen_mail, rules, world.looks is not None))
     dane_facts = facts.wait(until)
-    validates = dane_facts is None or dane_facts.seen.fault is not Fault.DANE_MX_INSECURE or world.resolver_validates()
-    tell(Section.DANE, facts.seconds, mail.judge_dane(dane_facts, seen_mail, rules, validates))
+    tell(Section.DANE, facts.seconds, mail.judge_dane(dane_facts, seen_mail, rules, validates.wait(until) is not False))
     seen_tlsrpt = tlsrpt.wait(until)
     tell(
         Section.TLSRPT,
@@ -155,9 +156,10 @@ def _late(name: str, rules: Rules) -> Told:
     return Told((), (find("dns-failed", name, late, domain=rules.domain),))
 
 
-def _unchanged(domain: Domain, world: World, seen: RecordSeen | None, policy: Policy | None) -> tuple[Finding, ...]:
+def _unchanged(
+    domain: Domain, held: Held | None, seen: RecordSeen | None, policy: Policy | None
+) -> tuple[Finding, ...]:
     """Whether the policy was changed without its id, by what the local daemon holds."""
-    held = world.held(domain) if policy is not None and seen is not None else None
     if held is None or policy is None or seen is None or held.text == policy.text:
         return ()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 
 from ...adapters.dns.client import DnsClient
 from ...adapters.https.fetch import HttpsPolicyHosts
@@ -39,6 +40,6 @@ def outside(
         has_route=has_route,
         allow_private_addresses=settings.fetch.allow_private_addresses,
         expiry_days=expiry_days,
-        resolver_validates=lambda: client.judge_resolvers().validation is Validation.VALIDATES,
+        resolver_validates=cache(lambda: client.judge_resolvers().validation is Validation.VALIDATES),
         held=held,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -27,17 +28,18 @@ LOOKS = 64  # mail hosts looked at side by side
 
 
 class Task(Generic[T]):
-    """Work in a thread of its own."""
+    """Work in a thread of its own, or in another's that calls run()."""
 
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T], start: bool = True) -> None:
         self._work, self._done = work, threading.Event()
         self._value: T | None = None
         self._error: BaseException | None = None
         self.seconds = 0.0  # that it took
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        if start:
+            threading.Thread(target=self.run, daemon=True).start()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do the work. Never raises."""
         begun = time.monotonic()
         try:
             self._value = self._work()
@@ -108,13 +110,14 @@ class _Answer:
 
 
 class SharedLooks:
-    """Looks at mail hosts, one for each name and address."""
+    """Looks at mail hosts, one for each name and address, by LOOKS threads at most."""
 
     def __init__(self, mail: MailHosts) -> None:
         self._mail = mail
         self._looks: dict[tuple[str, str], Task[Look]] = {}
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(LOOKS)
+        self._waiting: deque[Task[Look]] = deque()
+        self._threads = 0
         self.tried = 0
         self.reached = threading.Event()  # a mail host has answered
 
@@ -123,12 +126,24 @@ class SharedLooks:
             task = self._looks.get((host, address))
             if task is None:
                 self.tried += 1
-                task = self._looks[host, address] = Task(lambda: self._look(host, address, seconds))
+                task = self._looks[host, address] = Task(lambda: self._look(host, address, seconds), start=False)
+                self._waiting.append(task)
+                if self._threads < LOOKS:
+                    self._threads += 1
+                    threading.Thread(target=self._work, daemon=True).start()
             return task
 
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                task = self._waiting.popleft()
+            task.run()
+
     def _look(self, host: str, address: str, seconds: float) -> Look:
-        with self._places:
-            look = self._mail.look(host, address, seconds)
+        look = self._mail.look(host, address, seconds)
         if look.answered:
             self.reached.set()
         return look

@@ -11,7 +11,7 @@ import pytest
 from postfix_mtasts.core.ports import Look
 from postfix_mtasts.errors import DnsError
 from postfix_mtasts.faults import Fault, Seen
-from postfix_mtasts.resolving.audit.world import MemoDns, SharedLooks, Task
+from postfix_mtasts.resolving.audit.world import LOOKS, MemoDns, SharedLooks, Task
 from tests.support.fakes.faults import servfail
 from tests.support.fakes.owned import MX, PUBLIC_MX, D, Owned, _Dns
 
@@ -47,6 +47,27 @@ def test_a_shared_mail_host_is_looked_at_once() -> None:
     assert len({id(task.wait(time.monotonic() + 10)) for task in tasks}) == 1
     assert (owned.looked[MX, PUBLIC_MX], world.looks.tried) == (1, 1)
     assert world.looks.reached.is_set()
+
+
+def test_a_flood_of_mail_hosts_is_looked_at_by_so_many_threads() -> None:
+    """DNS may name thousands of addresses."""
+    over, running, most = threading.Event(), [0], [0]
+
+    class Slow:
+        def look(self, host: str, address: str, seconds: float) -> Look:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            over.wait(10)
+            running[0] -= 1
+            return Look(None)
+
+    looks = SharedLooks(Slow())
+    before = threading.active_count()
+    tasks = [looks.look("mx.example.com", f"10.0.{number // 250}.{number % 250}", 1) for number in range(1_000)]
+    assert threading.active_count() - before <= LOOKS
+    over.set()
+    assert all(task.wait(time.monotonic() + 10) is not None for task in tasks)
+    assert most[0] <= LOOKS
 
 
 def test_a_host_that_nobody_reaches_leaves_the_mark_unset() -> None:
