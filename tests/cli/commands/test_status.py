@@ -295,7 +295,12 @@ def test_a_daemon_that_stands_still_is_not_waited_for(
 MONITORED: list[tuple[str, dict[str, Any], int, str]] = [
     ("well", {}, 0, "MTASTS OK - 10000 policies, up 3.2d | "),
     ("loading", FRESH, 0, "MTASTS OK - 0 policies, up 3.2d, the stored policies are still being read | "),
-    ("behind", {"refresh": {"due": 9, "lag": 7_200.0, "failing": 0}}, 1, "MTASTS WARNING - the refresher is 2.0h behind | "),
+    (
+        "behind",
+        {"refresh": {"due": 9, "lag": 7_200.0, "failing": 0}},
+        1,
+        "MTASTS WARNING - the refresher is 2.0h behind | ",
+    ),
     ("unwell", {"faults": ["the disk is full", "no DNS"]}, 2, "MTASTS CRITICAL - the disk is full; no DNS | "),
     ("hostile", {"faults": ["a|b\n\x1b[2J"]}, 2, r"MTASTS CRITICAL - a/b\n\x1b[2J | "),
 ]

@@ -18,7 +18,7 @@ from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.adapters.store.rows import StoreDamagedError
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.daemon.policies import store_retry
+from postfix_mtasts.daemon.policies import store_retry, store_thread
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
 from postfix_mtasts.errors import StoreBusyError, StoreError
 from tests.support.fakes.entries import entry
@@ -614,6 +614,91 @@ def test_a_stuck_disk_holds_no_closing_up(caplog: pytest.LogCaptureFixture) -> N
     assert not store.closed.is_set()
     store.gate.set()
     assert store.closed.wait(60)
+
+
+@pytest.mark.parametrize("stuck_in", ["a write", "closing"])
+def test_a_store_that_comes_back_after_it_was_given_up_makes_no_noise(stuck_in: str) -> None:
+    """It finds the loop still running, and nobody who waits: that was an InvalidStateError in the log."""
+
+    class SlowToClose(MemoryStore):
+        def close(self) -> None:
+            if stuck_in == "closing":
+                self._enter("close")
+            super().close()
+
+    async def test() -> None:
+        noise: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: noise.append(context))
+        store = SlowToClose()
+        store.gate.clear()
+        keeper = StoreKeeper(lambda: store, time.monotonic)
+        if stuck_in == "a write":
+            keeper.put(entry())
+        else:
+            closing = asyncio.create_task(keeper.close(60))
+            await until(lambda: "close" in store.calls)
+            closing.cancel()
+            await asyncio.wait([closing])
+        await keeper.close(0.0)
+        store.gate.set()
+        await until(lambda: keeper.busy_since is None)
+        await asyncio.to_thread(store.closed.wait, 60)
+        await asyncio.sleep(0)
+        assert noise == []
+
+    run(test())
+
+
+def test_the_place_is_looked_at_while_there_is_nothing_else_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that cannot be written is found out before anything is to be written; `looked` hears of the good ones."""
+    monkeypatch.setattr(store_thread, "LOOK_EVERY", 0.01)
+
+    class Looked(MemoryStore):
+        def check(self) -> None:
+            self._enter("check")
+
+    async def test() -> None:
+        store, looks = Looked(), []
+        async with keeping(store) as keeper:
+            keeper.looked = lambda: looks.append(keeper.healthy)
+            await keeper.load(lambda batch: None)
+            await until(lambda: len(looks) > 1)
+            store.fault = FULL
+            await until(lambda: not keeper.healthy)
+            assert keeper.failure == str(FULL)
+            seen = len(looks)
+            await until(lambda: store.calls.count("check") > seen + 5)
+            assert len(looks) == seen
+            store.fault = None
+            await until(lambda: keeper.healthy)
+
+    run(test())
+
+
+def test_a_damaged_store_is_salvaged_as_long_as_not_all_of_it_is_in_memory(no_retry: None) -> None:
+    """What the load gives then is written into the new store."""
+
+    class Salvaged(MemoryStore):
+        def renew(self, salvaged: bool) -> str:
+            aside = super().renew(salvaged)
+            self.salvaged = [entry("a.example"), entry("b.example")] if salvaged else []
+            self.fault = None
+            return aside
+
+        def load(self, skipped: Callable[[str], None]) -> Iterator[Entry]:
+            yield from super().load(skipped)
+            yield from getattr(self, "salvaged", [])
+
+    async def test() -> None:
+        store = Salvaged(entry())
+        store.fault = MALFORMED
+        loaded: list[Entry] = []
+        async with keeping(store) as keeper:
+            await keeper.load(loaded.extend)
+            await until(lambda: len(store.rows) == 2 and not keeper.unwritten)
+        assert loaded == [entry("a.example"), entry("b.example")]
+
+    run(test())
 
 
 def test_a_closed_keeper_refuses() -> None:
