@@ -18,7 +18,7 @@ from ...core.outcome import Absent, DnsFailed, Failed, Found, OwnFault, Unchange
 from ...core.ports import Clock
 from ...errors import InputError, StoreError
 from ..counters import Counts
-from ..policies.finder import Ending
+from ..policies.intake import Ending
 from ..policies.keeper import Keeper
 from . import messages as m
 from . import showing

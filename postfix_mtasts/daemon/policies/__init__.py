@@ -2,6 +2,7 @@
 
 keeper        answers lookups, and asks for what is not known
 finder        finds out what is not known, in one flight for each domain
+intake        what an outcome without a policy changes
 flights       work under way, and who waits for it
 holdings      what is held of every domain: all changes are made here
 held          a policy held, and what this process knows of it

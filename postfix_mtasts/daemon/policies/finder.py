@@ -23,28 +23,26 @@ from ...config.settings import LookupSettings
 from ...core import entry as rules
 from ...core.entry import Entry
 from ...core.names import Domain
-from ...core.outcome import Absent, Cause, DnsFailed, Failed, Found, Outcome, OwnFault, Stage, Unchanged
+from ...core.outcome import Absent, Cause, DnsFailed, Failed, Found, OwnFault, Unchanged
 from ...core.ports import Resolver, Urgency
 from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
 from ...errors import StoreError
-from ...faults import Fault, Seen
 from ..counters import Counts
 from . import announcing
 from .flights import Flight, Flights, State
 from .held import Held
 from .holdings import Holdings
+from .intake import Ending, Intake
 
 log = logging.getLogger(__name__)
 
-Ending: TypeAlias = Outcome | OwnFault
 Search: TypeAlias = Flight[Domain, Ending]
 T = TypeVar("T")
 
 COMMIT_WAIT = 5.0  # seconds that an answer waits for the store; a stuck disk must not hold mail up
 FAILED_BEFORE = Verdict(Kind.NOTFOUND, "still being looked up, and the attempt before failed, so mail goes on", 0.0)
 STORE_UNREADABLE = OwnFault(Cause.STORE, "the policy store cannot be read")
-INTERNAL_ERROR = "an internal error, see the log"
 
 
 class EntryStore(Protocol):
@@ -67,7 +65,7 @@ class Finder:
         report: Callable[[Failed, Entry | None, Domain], None],
     ) -> None:
         self._holdings, self._resolver, self._store = holdings, resolver, store
-        self._counts, self._report = counts, report
+        self._counts, self._intake = counts, Intake(holdings, counts, report)
         self._schedule = holdings.schedule
         self.flights: Flights[Domain, Ending] = Flights(self._late)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -76,6 +74,7 @@ class Finder:
 
     def configure(self, settings: LookupSettings) -> None:
         self._settings = settings
+        self._intake.configure(settings)
 
     # -- beginnings ---------------------------------------------------------
 
@@ -194,11 +193,9 @@ class Finder:
                     entry = self._holdings.entry_of(flight.domain, outcome, bool(flight.lookups))
                     self.spawn(self._store_policy(flight, entry, self._store.put(entry), outcome))
                     return
-                outcome = self._without_policy(flight, outcome)
-        except Exception:
-            self._counts.errors += 1
-            log.exception("internal-error %s", KV(domain=flight.domain))
-            outcome = self._own_failure(flight.domain, INTERNAL_ERROR)
+                outcome = self._intake.take(flight.domain, outcome, late=flight.state is State.LATE)
+        except Exception:  # noqa: BLE001 -- logged and counted by bug()
+            outcome = self._intake.bug(flight.domain)
         self.flights.land(flight, outcome)
 
     async def _store_policy(self, flight: Search, entry: Entry, written: asyncio.Future[None], outcome: Ending) -> None:
@@ -210,48 +207,9 @@ class Finder:
             await asyncio.wait([written], timeout=COMMIT_WAIT)
             if flight.state is not State.VOID:
                 self._holdings.hold(entry, flight.began_at)
-        except Exception:
-            self._counts.errors += 1
-            log.exception("internal-error %s", KV(domain=flight.domain))
-            outcome = self._own_failure(flight.domain, INTERNAL_ERROR)
+        except Exception:  # noqa: BLE001 -- logged and counted by bug()
+            outcome = self._intake.bug(flight.domain)
         self.flights.land(flight, outcome)
-
-    def _without_policy(self, flight: Search, outcome: Unchanged | Absent | Failed | DnsFailed | OwnFault) -> Ending:
-        """Take in what is no policy, and return it; a bug of ours, which would come again, is a failed fetch."""
-        domain, held = flight.domain, self._holdings.in_force(flight.domain)
-        if isinstance(outcome, OwnFault) and not outcome.passing:
-            self._counts.errors += 1
-            log.error("internal-error %s", KV(domain=domain, reason=outcome.reason))
-            outcome = self._own_failure(domain, outcome.reason)
-        elif isinstance(outcome, Failed):
-            self._report(outcome, held.entry if held is not None else None, domain)
-        if isinstance(outcome, Failed):
-            self._counts.fetches[outcome.result_type] += 1
-        match outcome:
-            case Unchanged():
-                log.debug("record-unchanged %s", KV(domain=domain))
-            case missing if held is None:
-                self._holdings.note_missing(domain, missing)
-            case Failed():
-                self._holdings.fetch_failed(held, outcome)
-            case OwnFault():
-                self._holdings.put_off(held)
-            case missing:
-                log.debug("record-missing %s", KV(domain=domain, reason=missing.reason))
-        if flight.state is State.LATE and self._deferred(outcome):
-            self._holdings.not_late(domain)
-        return outcome
-
-    def _deferred(self, outcome: Ending) -> bool:
-        """Tell whether a lateness that ended so was not the policy host's: DNS failed, and that defers, or we did."""
-        defers = self._settings.on_dns_failure == "defer"
-        return isinstance(outcome, OwnFault) or (isinstance(outcome, DnsFailed) and defers)
-
-    def _own_failure(self, domain: Domain, reason: str) -> Failed:
-        """Make a failed fetch of an error of our own."""
-        held = self._holdings.policies.get(domain)
-        record_id = held.entry.record_id if held is not None else ""
-        return Failed(record_id, Stage.HTTP, Seen(Fault.INTERNAL, value=reason))
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)

@@ -29,10 +29,11 @@ from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
 from ..counters import Counts
 from .dane import DaneKeeper
-from .finder import INTERNAL_ERROR, Ending, EntryStore, Finder
+from .finder import EntryStore, Finder
 from .flights import Flight
 from .held import Held, Note
 from .holdings import Holdings
+from .intake import INTERNAL_ERROR, Ending
 from .known import Known
 from .resolver_check import ResolverCheck
 
