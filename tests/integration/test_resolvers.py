@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mtasts.adapters.dns.client import DnsClient
+from postfix_mtasts.errors import DnsError
+from postfix_mtasts.faults import Fault
 from tests.support.servers.daemon import Daemon
-from tests.support.servers.debian import NGINX
+from tests.support.servers.debian import NGINX, Unbound
 from tests.support.servers.dnsserver import DnsServer
 from tests.support.servers.dnstap import lame, servfail
 from tests.support.servers.internet import Internet, policy
@@ -123,3 +126,22 @@ def test_a_resolver_that_does_not_answer_is_not_said_to_validate_nothing(interne
         assert daemon.ask("postfix-dane", "silent.resolvers.test") == "NOTFOUND "
         assert daemon.wait_for("resolver-not-answering", servers=silent.address)
         assert daemon.events("resolver-not-validating") == []
+
+
+REAL: list[tuple[str, str, Fault | None, bool]] = [
+    ("signed and trusted", "signed.test", None, True),
+    ("unsigned", "unsigned.test", None, False),
+    ("signed by another key than the trusted one", "bogus.test", Fault.DNS_BOGUS, False),
+]
+
+
+@pytest.mark.parametrize(("title", "zone", "fault", "secure"), REAL, ids=[r[0] for r in REAL])
+def test_what_unbound_says(resolver: Unbound, title: str, zone: str, fault: Fault | None, secure: bool) -> None:
+    """A real validating resolver: AD counts from loopback, and it says by an extended error what is bogus."""
+    client = DnsClient([f"{resolver.address}:53"], 10.0)
+    if fault is None:
+        assert client.txt(f"nothing.{zone}").secure is secure
+    else:
+        with pytest.raises(DnsError) as caught:
+            client.txt(f"nothing.{zone}")
+        assert caught.value.seen.fault is fault

@@ -260,6 +260,7 @@ class Unbound(Program):
               module-config: "validator iterator"
               trust-anchor-file: "{anchors}"
               val-log-level: 2
+              ede: yes
               cache-max-ttl: {86400 if self._caching else 0}
               cache-max-negative-ttl: {3600 if self._caching else 0}
               aggressive-nsec: {"yes" if self._caching else "no"}
