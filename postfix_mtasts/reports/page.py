@@ -20,7 +20,7 @@ from ..adapters.reportdb import ReportDb
 from ..adapters.reportsums import Window
 from ..core.reporttimes import day_text, time_text
 from .digest import percent
-from .summary import Row, Summary, rows, summarize
+from .summary import Facts, Row, Summary, rows, summarize
 
 MARKS = 12  # of one chart of bars
 DAYS = 62  # of the chart by day
@@ -59,8 +59,9 @@ class View:
 
 def look(store: ReportDb, window: Window) -> View:
     """Gather what the page shows. Raises: StoreError."""
-    summary = summarize(store, window)
-    tables = {by: rows(store, window, by) for by in ("day", "result", "source", "mx", "policy", "domain")}
+    facts = Facts(store, window)
+    summary = summarize(facts)
+    tables = {by: rows(facts, by) for by in ("day", "result", "source", "mx", "policy", "domain")}
     charts = {by: _bars(tables[by], by) for by in ("result", "source", "mx")}
     return View(summary, _days(tables["day"]), charts, tables)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..adapters import reportsums
 from ..adapters.reportdb import ReportDb
@@ -85,15 +86,32 @@ class Summary:
         return self.failed / self.sessions if self.sessions else 0.0
 
 
+class Facts:
+    """What the store says of a window; nothing is asked twice. Every use may raise StoreError."""
+
+    def __init__(self, store: ReportDb, window: Window) -> None:
+        self.store, self.window = store, window
+        self._sums: dict[str, list[tuple[tuple[str, ...], int, int]]] = {}
+
+    def sums(self, by: str) -> list[tuple[tuple[str, ...], int, int]]:
+        """Key, successful and failed sessions."""
+        if by not in self._sums:
+            self._sums[by] = reportsums.sums(self.store, self.window, by)
+        return self._sums[by]
+
+    @cached_property
+    def failed(self) -> list[FailedRow]:
+        return reportsums.failed(self.store, self.window) if any(row[2] for row in self.sums("source")) else []
+
+
 def result_of(row: FailedRow) -> str:
     return row.result if row.explained else UNSPECIFIED
 
 
-def summarize(store: ReportDb, window: Window) -> Summary:
+def summarize(facts: Facts) -> Summary:
     """Raises: StoreError."""
+    store, window, by_source, failures = facts.store, facts.window, facts.sums("source"), facts.failed
     totals = reportsums.totals(store, window)
-    by_source = reportsums.sums(store, window, "source")
-    failures = reportsums.failed(store, window)
     addresses = reportsums.addresses(store, window) if failures else {}
     said = reportsums.reasons(store, window, _REASONS) if failures else {}
     odd, conflicts = reportsums.marked(store, window)
@@ -149,23 +167,22 @@ def _most(counted: Iterable[tuple[str, int]]) -> tuple[str, ...]:
     return tuple(sorted(sums, key=lambda name: (-sums[name], name)))
 
 
-def rows(store: ReportDb, window: Window, by: str) -> list[Row]:
+def rows(facts: Facts, by: str) -> list[Row]:
     """Sum by one of KEYS: days in their order, else the most failures first. Raises: StoreError."""
     if by in ("result", "mx"):
-        found = _failure_rows(store, window, by)
+        found = _failure_rows(facts, by)
     else:
         names = ("domain", "type", "policy") if by == "policy" else (by,)
-        sums = reportsums.sums(store, window, by)
-        found = [Row(dict(zip(names, key, strict=True)), successful, failed) for key, successful, failed in sums]
+        found = [Row(dict(zip(names, key, strict=True)), good, bad) for key, good, bad in facts.sums(by)]
     if by == "day":
         return sorted(found, key=lambda row: row.key["day"])
     return sorted(found, key=lambda row: (-row.failed, -row.successful, *row.key.values()))
 
 
-def _failure_rows(store: ReportDb, window: Window, by: str) -> list[Row]:
-    successful = sum(row[1] for row in reportsums.sums(store, window, "source"))
+def _failure_rows(facts: Facts, by: str) -> list[Row]:
+    successful = sum(row[1] for row in facts.sums("source"))
     sums: dict[str, int] = defaultdict(int)
-    for row in reportsums.failed(store, window):
+    for row in facts.failed:
         sums[result_of(row) if by == "result" else row.mx] += row.failed
     if successful:
         sums[""] += 0

@@ -12,7 +12,7 @@ from postfix_mtasts.adapters.reportdb import ReportDb
 from postfix_mtasts.adapters.reportsums import Window
 from postfix_mtasts.core.tlsreport import Hints, read_reports
 from postfix_mtasts.core.trust import UNCHECKED
-from postfix_mtasts.reports.summary import KEYS, rows, summarize
+from postfix_mtasts.reports.summary import KEYS, Facts, rows, summarize
 from tests.support.fakes.reports import DAY, JUNE, detail, document, policy
 
 ALL = Window(0, JUNE + 9999 * DAY)
@@ -36,7 +36,7 @@ MONTH = (
 def test_a_summary_says_what_failed_where_and_who_says_so(tmp_path: Path) -> None:
     """The worst first; what no detail explains is a result of its own."""
     with store_of(tmp_path, *MONTH) as store:
-        summary = summarize(store, ALL)
+        summary = summarize(Facts(store, ALL))
     assert (summary.reports, summary.successful, summary.failed) == (4, 152, 33)
     assert (summary.first, summary.last) == (JUNE, JUNE + 2 * DAY)
     assert (summary.odd, summary.conflicts) == (2, 0)
@@ -76,21 +76,24 @@ TABLES = [
 def test_a_table(by: str, want: list[tuple[str, int, int]], tmp_path: Path) -> None:
     """Key, successful and failed."""
     with store_of(tmp_path, *MONTH) as store:
-        assert [(row.key[by], row.successful, row.failed) for row in rows(store, ALL, by)] == want
+        assert [(row.key[by], row.successful, row.failed) for row in rows(Facts(store, ALL), by)] == want
 
 
 def test_the_table_by_policy_shows_both_types(tmp_path: Path) -> None:
     """It alone may exceed the totals."""
     with store_of(tmp_path, MONTH[2]) as store:
-        assert [(row.key["type"], row.sessions) for row in rows(store, ALL, "policy")] == [("tlsa", 8), ("sts", 7)]
-        assert summarize(store, ALL).sessions == 8
+        assert [(row.key["type"], row.sessions) for row in rows(Facts(store, ALL), "policy")] == [
+            ("tlsa", 8),
+            ("sts", 7),
+        ]
+        assert summarize(Facts(store, ALL)).sessions == 8
 
 
 def test_a_domain_counts_by_itself(tmp_path: Path) -> None:
     """Of a report about two domains only the part about one."""
     both = document(policy(1, 1, detail(1)), policy(5, 0, domain="other.example"))
     with store_of(tmp_path, both) as store:
-        summary = summarize(store, Window(0, JUNE + DAY, domain="other.example"))
+        summary = summarize(Facts(store, Window(0, JUNE + DAY, domain="other.example")))
     assert (summary.reports, summary.successful, summary.failed, summary.results) == (1, 5, 0, ())
 
 
@@ -123,9 +126,9 @@ reports = st.builds(
 def test_every_table_adds_up_to_the_totals(tmp_path_factory: pytest.TempPathFactory, documents: list[bytes]) -> None:
     """Whatever was reported."""
     with store_of(tmp_path_factory.mktemp("store"), *documents) as store:
-        summary = summarize(store, ALL)
+        summary = summarize(Facts(store, ALL))
         for by in KEYS:
-            table = rows(store, ALL, by)
+            table = rows(Facts(store, ALL), by)
             if by != "policy":
                 assert sum(row.successful for row in table) == summary.successful, by
                 assert sum(row.failed for row in table) == summary.failed, by

@@ -240,13 +240,14 @@ def _show(args: argparse.Namespace) -> int:
     """Exit code 1 if there is nothing. Raises: ConfigError, StoreError."""
     from ...adapters.reportdb import ReportDb
     from ...core.quoting import json_line
-    from ...reports.summary import rows, summarize
+    from ...reports.summary import Facts, rows, summarize
     from .. import reporting
 
     window = _window(args)
     with ReportDb(read(args.config).settings.reports.directory) as store, store.snapshot():
-        summary = summarize(store, window)
-        table = rows(store, window, args.by) if args.by else []
+        facts = Facts(store, window)
+        summary = summarize(facts)
+        table = rows(facts, args.by) if args.by else []
     if args.json:
         extra = {"by": args.by, "rows": [reporting.row_json(row) for row in table]}
         print(json_line(reporting.totals_json(summary) | extra if args.by else reporting.summary_json(summary)))
