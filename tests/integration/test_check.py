@@ -7,7 +7,12 @@ domain that has everything right shows that none of the codes comes unasked.
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import signal
 import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +25,7 @@ from tests.support.network import fresh_network
 from tests.support.servers.certificates import DAY, Authority, self_signed
 from tests.support.servers.hostile_https import answer, hangs, says, says_plainly, tls
 from tests.support.servers.internet import policy
+from tests.support.waiting import wait_until
 from tests.support.worlds.owner import OwnerWorld, codes
 
 PERFECT = "perfect.test"
@@ -393,3 +399,50 @@ def test_every_code_has_its_scenario() -> None:
     """A code that nothing brings about is a code that nobody has seen work."""
     shown = {code for _, _, want in FAULTS for code, _, _ in want}
     assert shown | PRIVATE | {"dane-ok"} == set(TABLE)
+
+
+def test_stages_are_shown_as_they_finish(world: OwnerWorld) -> None:
+    """On a terminal: what is known of record and policy does not wait for a mail host that is silent."""
+    domain = "silent.test"
+    world.publish(domain, starttls="silent", tlsa=False)
+    terminal, other_side = pty.openpty()
+    process = subprocess.Popen(world.command("check", domain), stdout=other_side, stderr=subprocess.DEVNULL)
+    try:
+        os.close(other_side)
+        shown = ""
+        while "MX " not in shown:
+            shown += os.read(terminal, 4096).decode()
+        assert process.poll() is None
+        assert "mail hosts" not in shown
+        assert re.search(r"^record +[0-9]+ ms  \x1b\[32mok\x1b\[0m", shown, re.MULTILINE)
+        assert re.search(r"^policy host +[0-9]+ ms", shown, re.MULTILINE)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
+def test_a_run_broken_off_leaves_at_once(world: OwnerWorld) -> None:
+    """Ctrl-C while a mail host is silent: exit code 130, and no traceback."""
+    domain = "silent-too.test"
+    site = world.publish(domain, starttls="silent", tlsa=False)
+    (address,) = site.mx[f"mx.{domain}"]
+    process = subprocess.Popen(world.command("check", domain), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_until(lambda: bool(world.mail.sessions(address)), "the mail host is greeted")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=20)
+    assert (process.returncode, error) == (130, b"")
+
+
+def test_a_shared_mail_host_sees_one_connection(world: OwnerWorld) -> None:
+    """However many domains name it."""
+    site = world.publish("provider.test", tlsa=False)
+    (address,) = site.mx["mx.provider.test"]
+    domains = [f"customer{number}.test" for number in range(40)]
+    for domain in domains:
+        world.publish(domain, hosts=(), body=policy("mx.provider.test", max_age=2_592_000))
+        world.dns.records[domain, "MX"] = ["10 mx.provider.test."]
+    done = world.run("check", "--json", *domains)
+    assert done.returncode == 0, done.stdout
+    assert [json.loads(line)["domain"] for line in done.stdout.splitlines()] == domains
+    assert len(world.mail.sessions(address)) == 1

@@ -92,6 +92,7 @@ def audit(
     until = begun + world.seconds
     record = Task(lambda: gather.record(domain, world.dns))
     host = Task(lambda: gather.host(domain, world, until - 5))
+    mx = Task(lambda: gather.mx(domain, world.dns))
     letters = Task(lambda: gather.mail(domain, world, until - 2))
     facts = Task(lambda: gather.dane_facts(domain, world))
     tlsrpt = Task(lambda: gather.texts(f"_smtp._tls.{domain}", world.dns))
@@ -121,11 +122,14 @@ def audit(
     rules = Rules(domain, rules.now, rules.expiry_days, enforced)
     unchanged = _unchanged(domain, held.wait(until), seen_record, policy.policy)
     tell(Section.POLICY, 0.0, Told(policy.told.lines, (*policy.told.findings, *unchanged)))
+    seen_mx = mx.wait(until)
+    tell(
+        Section.MX,
+        mx.seconds,
+        mail.judge_mx(seen_mx, policy.policy, rules) if seen_mx else _late(domain, rules),
+    )
     seen_mail = letters.wait(until)
-    if seen_mail is None:
-        tell(Section.MX, letters.seconds, _late(domain, rules))
-    else:
-        tell(Section.MX, seen_mail.seconds, mail.judge_mx(seen_mail.mx, policy.policy, rules))
+    if seen_mail is not None:
         tell(Section.MAIL, letters.seconds, mail.judge_mail(seen_mail, rules, world.looks is not None))
     dane_facts = facts.wait(until)
     tell(Section.DANE, facts.seconds, mail.judge_dane(dane_facts, seen_mail, rules, validates.wait(until) is not False))

@@ -95,7 +95,6 @@ class MailSeen:
     mx: MxSeen
     addresses: tuple[Addresses, ...] = ()
     looks: dict[tuple[str, str], Look | None] = field(default_factory=dict)  # by host and address
-    seconds: float = 0.0  # that the MX set took
 
 
 def record(domain: Domain, dns: Dns) -> RecordSeen:
@@ -234,20 +233,18 @@ def _alias(name: str, dns: Dns) -> str:
 
 def mail(domain: Domain, world: World, until: float) -> MailSeen:
     """Every address of every MX host, each greeted once in this run."""
-    begun = time.monotonic()
     found = mx(domain, world.dns)
-    seconds = time.monotonic() - begun
     tasks = [Task(_addressing(name, world)) for name in found.hosts]
     places = tuple(place for task in tasks if (place := task.wait(until)) is not None)
     if world.looks is None:
-        return MailSeen(found, places, {}, seconds)
+        return MailSeen(found, places)
     left = until - time.monotonic()
     looking = {
         (place.name, address): world.looks.look(place.name, address, left)
         for place in places
         for address in place.usable
     }
-    return MailSeen(found, places, {key: task.wait(until) for key, task in looking.items()}, seconds)
+    return MailSeen(found, places, {key: task.wait(until) for key, task in looking.items()})
 
 
 def _addressing(name: str, world: World) -> Callable[[], Addresses]:

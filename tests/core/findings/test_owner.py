@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mtasts.core.findings.owner import ADVICE, EACH, TABLE, Finding, Severity, Verdict, capped, find, verdict
-from postfix_mtasts.faults import Fault, Seen
+from postfix_mtasts.core.findings.owner import EACH, TABLE, Finding, Severity, Verdict, capped, find, verdict
 
 E, W, I, U = Severity.ERROR, Severity.WARNING, Severity.INFO, Severity.UNKNOWN  # noqa: E741
 MAN = Path(__file__).parents[3] / "man" / "postfix-mtasts.1"
@@ -37,14 +36,6 @@ def test_advice_can_be_given_of_anything(code: str) -> None:
     found = find(code, "{subject}", "{0} seen", domain="example.com", value="{value}")
     assert found.text == "{0} seen"
     assert "{domain}" not in found.advice
-
-
-@pytest.mark.parametrize("fault", ADVICE)
-def test_a_fault_may_have_advice_of_its_own(fault: Fault) -> None:
-    """It is better than that of the code."""
-    found = find("policy-invalid", "line 1", Seen(fault, "s", "v", 1), domain="example.com", name="mx.example.com")
-    assert found.advice != find("policy-invalid", "line 1", "text").advice
-    assert found.text == str(Seen(fault, "s", "v", 1))
 
 
 def test_a_severity_of_two_goes_by_the_mode() -> None:
