@@ -9,7 +9,6 @@ on as ever, and so do the worker process and everybody else.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,13 @@ runpy.run_module("postfix_mtasts", run_name="__main__", alter_sys=True)
 """
 
 
+def hurried(command: list[str], passed: Path) -> list[str]:
+    """*command*, one of ours, on clocks that are ahead by as many seconds as the file *passed* is long."""
+    python, module, name, *arguments = command
+    assert (module, name) == ("-m", "postfix_mtasts")
+    return [python, "-c", _START, str(passed), *arguments]
+
+
 class HurriedDaemon(Daemon):
     """See above."""
 
@@ -35,9 +41,7 @@ class HurriedDaemon(Daemon):
         self._passed.touch()
 
     def command(self) -> list[str]:
-        _, module, name, *arguments = super().command()
-        assert (module, name) == ("-m", "postfix_mtasts")
-        return [sys.executable, "-c", _START, str(self._passed), *arguments]
+        return hurried(super().command(), self._passed)
 
     def begin_at(self, seconds: int) -> None:
         """Begin, at the next start, *seconds* later than now."""

@@ -83,6 +83,10 @@ class Receivers(Serving):
         self._hosts[address] = _Host(starttls, context)
         return address
 
+    def replace(self, address: str, certificate: bytes) -> None:
+        """Give the mail server at *address* another certificate."""
+        self._hosts[address] = _Host(self._hosts[address].starttls, self._context(address, certificate))
+
     def sessions(self, *addresses: str) -> list[Session]:
         """What clients did at these addresses so far; of all without one."""
         with self._lock:
