@@ -11,7 +11,8 @@ schedule      core.entry's time rules applied to what is held
 agenda        when each policy is due
 dane          DANE statuses
 refresher     the thread that asks for what is due
-store_thread  the thread that writes and reads the store
+store_thread  the one thread that uses the store, and what the loop knows of it
+store_work    what that thread does
 store_changes, store_retry  what it has to write, and when it tries again
 announcing    what the log says of domains and their policies
 reporting     failed fetches, told to a TLSRPT collector

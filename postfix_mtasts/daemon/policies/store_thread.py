@@ -11,40 +11,36 @@ Rule 2: what a caller asked to be written is what it reads, written or not.
 Rule 3: a damaged or removed store is begun anew from memory, and as long as
         not all of it is in memory also from what can be read of it.
 
-What waits to be written is store_changes.py's.
+What waits to be written is store_changes.py's, what the thread does store_work.py's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future as ThreadFuture
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from ...adapters.store.disk import DiskStore
 from ...adapters.store.rows import Store, StoreDamagedError
 from ...core.entry import Entry
 from ...core.names import Domain
 from ...core.quoting import KV
-from ...errors import MtaStsError, StoreError
+from ...errors import StoreError
 from .store_changes import Change, Changes
 from .store_retry import LAST_RETRY, Retry
+from .store_work import Done, Load, Task, Tasks, run, write
 
 log = logging.getLogger(__name__)
 
-_READS, _WRITES, _LOADED = 100, 200, 50  # domains in one piece of work: a millisecond or a few
+_READS, _WRITES = 100, 200  # domains in one piece of work: a millisecond or a few
 LOOK_EVERY = 1.0  # seconds between two looks whether the store is still in its place
-
-_Task: TypeAlias = Callable[[Store], Any]
-_Done: TypeAlias = Callable[[Any, StoreError | None], None]
-_Tasks: TypeAlias = "queue.SimpleQueue[tuple[_Task, _Done] | None]"
 
 
 class StoreKeeper:
@@ -64,16 +60,16 @@ class StoreKeeper:
         self._damage, self._set_aside_at = "", float("-inf")
         self._reads: deque[tuple[Domain, asyncio.Future[Entry | None]]] = deque()
         self._changes = Changes()
-        self._load: _Load | None = None
+        self._load: Load | None = None
         self._all_read = False  # the load is over
         self._write_retry, self._load_retry = Retry(self._next), Retry(self._next)
         self._look_due = False
         self._look_timer: asyncio.TimerHandle | None = None
         self._turns = deque([self._begin_reads, self._begin_write, self._begin_load, self._begin_look])
         self._idle: asyncio.Event | None = None  # there: closing; set: nothing is left to do
-        self._tasks: _Tasks = queue.SimpleQueue()
+        self._tasks: Tasks = queue.SimpleQueue()
         opened: ThreadFuture[str] = ThreadFuture()
-        threading.Thread(target=_run, args=(open_store, self._tasks, opened), name="store", daemon=True).start()
+        threading.Thread(target=run, args=(open_store, self._tasks, opened), name="store", daemon=True).start()
         if damage := opened.result():
             log.warning("store-damaged %s", KV(reason=damage))
         self._salvaging = bool(damage)  # what the load gives is not all in the store
@@ -121,7 +117,7 @@ class StoreKeeper:
         What is put or deleted meanwhile is left out. A load that fails begins
         again after a while, so an entry may come twice.
         """
-        self._load = load = _Load(on_batch, self._changes.domains(), self._monotonic())
+        self._load = load = Load(on_batch, self._changes.domains(), self._monotonic())
         self._look_due = True
         self._next()
         self._plan_look()
@@ -187,7 +183,7 @@ class StoreKeeper:
         self._turns.rotate(-1)
         return begin()
 
-    def _start(self, kind: str, task: _Task, done: _Done) -> None:
+    def _start(self, kind: str, task: Task, done: Done) -> None:
         loop = asyncio.get_running_loop()
         self.busy_since = self._monotonic()
 
@@ -196,7 +192,7 @@ class StoreKeeper:
 
         self._tasks.put((task, finished))
 
-    def _finished(self, kind: str, done: _Done, result: Any, error: StoreError | None) -> None:
+    def _finished(self, kind: str, done: Done, result: Any, error: StoreError | None) -> None:
         self.moved_at, self.busy_since = self._monotonic(), None
         try:
             done(result, error)
@@ -243,7 +239,7 @@ class StoreKeeper:
                 _settle(future, None, error)
 
         if batch:
-            self._start("write", lambda store: _write(store, batch), done)
+            self._start("write", lambda store: write(store, batch), done)
         return bool(batch)
 
     def _begin_load(self) -> bool:
@@ -269,7 +265,7 @@ class StoreKeeper:
         self._start("load", load.piece, done)
         return True
 
-    def _loaded(self, load: _Load) -> None:
+    def _loaded(self, load: Load) -> None:
         self._load, self._all_read, self._salvaging = None, True, False
         self._load_retry.over()
         log.info("store-loaded %s", KV(policies=load.rows, seconds=self._monotonic() - load.began_at))
@@ -315,28 +311,6 @@ class StoreKeeper:
         return due
 
 
-class _Load:
-    """A load under way."""
-
-    def __init__(self, on_batch: Callable[[list[Entry]], None], left_out: set[Domain], began_at: float) -> None:
-        self.on_batch, self.left_out = on_batch, left_out
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.began_at = began_at
-        self.rows = self.skipped = 0
-        self.first_skipped = ""
-        self.entries: Iterator[Entry] | None = None  # the thread's, as is what is skipped, while a piece is under way
-
-    def piece(self, store: Store) -> list[Entry]:
-        if self.entries is None:
-            self.rows = self.skipped = 0
-            self.entries = store.load(self._skip)
-        return list(itertools.islice(self.entries, _LOADED))
-
-    def _skip(self, sentence: str) -> None:
-        self.first_skipped = self.first_skipped or sentence
-        self.skipped += 1
-
-
 def _settle(future: asyncio.Future[Any], result: Any, error: StoreError | None) -> None:
     if future.done():
         return  # given up by whoever waited
@@ -345,38 +319,3 @@ def _settle(future: asyncio.Future[Any], result: Any, error: StoreError | None) 
     else:
         future.set_exception(error)
         future.exception()  # seen: who waits for no write need not ask either
-
-
-def _write(store: Store, batch: dict[Domain, Change]) -> None:
-    if entries := [change for change in batch.values() if change is not None]:
-        store.put(entries)
-    if deleted := [domain for domain, change in batch.items() if change is None]:
-        store.delete(deleted)
-
-
-def _run(open_store: Callable[[], Store], tasks: _Tasks, opened: ThreadFuture[str]) -> None:
-    """The thread: it opens the store, does what it is told, and closes it."""
-    try:
-        store = open_store()
-    except Exception as error:  # noqa: BLE001 - raised again where the store was to be opened
-        opened.set_exception(error)
-        return
-    opened.set_result(store.damage)
-    while (item := tasks.get()) is not None:
-        task, finished = item
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            finished(*_outcome(task, store))
-    store.close()
-
-
-def _outcome(task: _Task, store: Store) -> tuple[Any, StoreError | None]:
-    try:
-        return task(store), None
-    except StoreError as error:
-        return None, error
-    except MtaStsError as error:
-        return None, StoreError(str(error))
-    except Exception as error:  # the thread outlives a bug of ours
-        reason = f"internal error: {type(error).__name__}: {error}"
-        log.error("internal-error %s", KV(place="store", reason=reason), exc_info=error)
-        return None, StoreError(reason)
