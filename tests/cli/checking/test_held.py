@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from postfix_mtasts.cli.checking.held import LocalDaemon
 from postfix_mtasts.config.file import read
 from postfix_mtasts.core.names import Domain
+from postfix_mtasts.daemon.operating.messages import ShownNegative, ShownPolicy
 from postfix_mtasts.resolving.audit.world import Held
 from tests.support.fakes.control import FakeControl
 
@@ -46,7 +48,10 @@ def test_a_running_daemon_is_asked(tmp_path: Path) -> None:
     """By its control socket; one that says nothing of a policy holds none."""
     daemon = local(tmp_path)
     (tmp_path / "store").mkdir()
-    known = {D: [{"record_id": "7", "policy": TEXT}], "no.example": [{"reason": "no record"}]}
+    shown = ShownPolicy(
+        D, "enforce", 1.0, 9.0, ["mx.example.com"], 0, "7", TEXT, 1.0, 1.0, 1.0, 10.0, None, None, None, {}, {}
+    )
+    known = {D: [asdict(shown)], "no.example": [asdict(ShownNegative("no.example", "no record", 1.0, 1.0, {}, {}))]}
     with FakeControl(tmp_path / "store", lambda request: known.get(request["domain"], [])) as control:
         assert daemon.held(D) == Held("7", TEXT)
         assert daemon.held(Domain("no.example")) is None
