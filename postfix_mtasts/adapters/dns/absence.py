@@ -37,7 +37,7 @@ Result: TypeAlias = Absence | bytes | None  # bytes: a whole answer with TXT rec
 
 
 def make_question(name: str, rdtype: int) -> bytes | None:
-    """*name* (plain labels, no escapes) and a type as they stand in a message; None if DNS cannot hold the name."""
+    """Put *name* (plain labels, no escapes) and a type on the wire; None if DNS cannot hold the name."""
     if not name.isascii():
         return None
     labels = name.encode().split(b".")
@@ -47,7 +47,7 @@ def make_question(name: str, rdtype: int) -> bytes | None:
 
 
 def answers(datagram: bytes, question: bytes) -> bool:
-    """Whether *datagram* is a response to a standard query for just *question*, byte for byte."""
+    """Tell whether *datagram* is a response to a standard query for just *question*, byte for byte."""
     return (
         datagram[2:3] >= b"\x80"  # QR
         and not datagram[2] & 0x78  # opcode
@@ -109,7 +109,7 @@ def _negative_ttl(datagram: bytes, at: int, authority: int, additional: int) -> 
 
 
 def seconds(ttl: int) -> int:
-    """A TTL with the highest bit set is 0 (RFC 2181 section 8)."""
+    """Take a TTL with the highest bit set for 0 (RFC 2181 section 8)."""
     return ttl if ttl < 1 << 31 else 0
 
 

@@ -32,11 +32,11 @@ FIRST_TRY = 5  # a fifth of the timeout, for each server; the next round waits t
 
 
 def _no_count(rdtype: str, result: DnsResult) -> None:
-    """The count of those who do not ask."""
+    """Count nothing."""
 
 
 class DnsClient:
-    """core.ports.Dns by recursive resolvers; for any number of threads.
+    """Asks recursive resolvers (a core.ports.Dns); for any number of threads.
 
     Args:
         servers: resolvers as "127.0.0.1:53" or "[::1]:53"; empty means those of *resolv_conf*.
@@ -59,13 +59,13 @@ class DnsClient:
         self._dane = False
 
     def for_dane(self) -> DnsClient:
-        """The same client by rule 2."""
+        """Return this client with rule 2 in force."""
         client = copy(self)
         client._dane = True
         return client
 
     def txt(self, name: str, spent: float = 0.0) -> DnsAnswer[bytes]:
-        """Each record's strings joined; *spent* seconds of the timeout, up to half of it, are over already.
+        """Read TXT records, each one's strings joined; *spent* seconds of the timeout, at most half of it, are over.
 
         Raises: DnsError, as do all below.
         """
@@ -81,11 +81,11 @@ class DnsClient:
         return self._ask(name, MX)
 
     def tlsa(self, name: str) -> DnsAnswer[Tlsa]:
-        """A record of the wrong length comes as it is: it must not hide the others."""
+        """Read TLSA records; one of the wrong length comes as it is, since it must not hide the others."""
         return self._ask(name, TLSA)
 
     def cname(self, name: str) -> DnsAnswer[str]:
-        """The alias at *name* itself, not followed."""
+        """Read the alias at *name* itself, without following it."""
         return self._ask(name, CNAME)
 
     def judge_resolvers(self) -> ResolverFacts:
@@ -125,7 +125,7 @@ class DnsClient:
         return replace(answer, secure=answer.secure and self._nameservers.ad_counts(server))
 
     def _hear(self, question: Question[T], spent: float) -> tuple[DnsAnswer[T], str]:
-        """The answer as it came, and the server that gave it. Raises: DnsError."""
+        """Ask until a server answers; return its answer as it came, and the server. Raises: DnsError."""
         deadline = time.monotonic() + self._timeout - min(spent, self._timeout / 2)
         servers, failures = list(self._nameservers.in_order(dane=self._dane)), dict[str, NoAnswer]()
         patience = self._timeout / max(FIRST_TRY, len(servers))
@@ -147,7 +147,7 @@ class DnsClient:
         raise self._failure(question, failures)
 
     def _hear_from(self, server: str, question: Question[T], until: float) -> DnsAnswer[T]:
-        """Raises: NoAnswer."""
+        """Ask one server, and remember whether it spoke. Raises: NoAnswer."""
         begun = time.monotonic()
         try:
             message = exchange(server, question.wire, until)

@@ -86,7 +86,7 @@ def _read_mx(message: bytes, start: int, stop: int) -> Mx:
 
 
 def _read_tlsa(message: bytes, start: int, stop: int) -> Tlsa | None:
-    """core.dane says whether the length suits the matching type; a record too short to hold one is left out."""
+    """Leave out a record too short to name a matching type; core.dane judges the length of the others."""
     data = message[start:stop]
     return Tlsa(data[0], data[1], data[2], data[3:]) if len(data) >= 3 else None
 
@@ -152,7 +152,7 @@ def read_answer(message: bytes, question: Question[T]) -> DnsAnswer[T]:
 def _make_answer(
     message: bytes, question: Question[T], flags: int, answers: list[_Record], authority: list[_Record]
 ) -> DnsAnswer[T]:
-    """Raises: NoAnswer, _UNREADABLE."""
+    """Make the answer of a message without errors. Raises: NoAnswer, _UNREADABLE."""
     rdtype = question.rdtype
     owner, ttls = _final_owner(message, question.name, answers, rdtype.number)
     wanted = [record for record in answers if record.owner == owner and record.rdtype == rdtype.number]
@@ -191,7 +191,7 @@ def _read_sections(message: bytes, question: Question[T]) -> tuple[list[_Record]
 
 
 def _read_records(message: bytes, at: int, number: int, asked: dns.name.Name) -> tuple[list[_Record], int]:
-    """Read *number* records from *at* on; also returns where they end. Raises: _UNREADABLE."""
+    """Read *number* records from *at* on, and return also where they end. Raises: _UNREADABLE."""
     records = []
     for _ in range(number):
         if message.startswith(_ASKED, at):
@@ -224,7 +224,7 @@ def _read_edns(message: bytes, additional: list[_Record]) -> tuple[int, bool]:
 def _final_owner(
     message: bytes, name: dns.name.Name, records: list[_Record], rdtype: int
 ) -> tuple[dns.name.Name, list[int]]:
-    """Follow the aliases that the answer holds; returns the last name and the aliases' TTLs."""
+    """Follow the aliases that the answer holds, and return the last name and the aliases' TTLs."""
     aliases = {record.owner: record for record in records if record.rdtype == CNAME.number}
     holders = {record.owner for record in records if record.rdtype == rdtype}
     ttls: list[int] = []
@@ -238,7 +238,7 @@ def _final_owner(
 
 
 def _negative_ttl(message: bytes, authority: list[_Record]) -> int:
-    """How long absence may be remembered: the SOA's TTL or minimum, or 0 (RFC 2308 section 5)."""
+    """Say how long absence may be remembered: the SOA's TTL or minimum, or 0 (RFC 2308 section 5)."""
     soa = next((record for record in authority if record.rdtype == SOA and record.stop - record.start >= 22), None)
     if soa is None:
         return 0
@@ -247,5 +247,5 @@ def _negative_ttl(message: bytes, authority: list[_Record]) -> int:
 
 
 def _text(name: dns.name.Name) -> str:
-    """Lower case, without the final dot; odd bytes as \\DDD."""
+    """Write a name in lower case without the final dot, odd bytes as \\DDD."""
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""

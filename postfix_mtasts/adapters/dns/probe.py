@@ -51,7 +51,7 @@ class _Port:
             asked.done(result)
 
     def end(self) -> None:
-        """Close; what is still open is to be asked in full."""
+        """Close the socket; its open questions are then asked in full."""
         self.identifiers.clear()
         if self.sock.fileno() >= 0:
             self.loop.remove_reader(self.sock.fileno())
@@ -114,7 +114,7 @@ class Probe:
             self._end(port)
 
     def _port(self, loop: asyncio.AbstractEventLoop, now: float) -> _Port:
-        """The socket to ask from. Raises: OSError, ValueError."""
+        """Return the socket to ask from, a new one if need be. Raises: OSError, ValueError."""
         if self._current is not None:
             if self._current.identifiers and now - self._current.opened < LIFETIME:
                 return self._current
@@ -153,7 +153,7 @@ class Probe:
         self._end_if_done(port)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give up what found silence; the next question goes out from a new socket, to whoever is first then."""
+        """Give up questions that nobody answers; the next one goes, from a new socket, to whoever is first then."""
         now = loop.time()
         for port in list(self._ports):
             for identifier, asked in list(port.asked.items()):
@@ -167,7 +167,7 @@ class Probe:
             loop.call_later(self._patience / 4, self._look, loop)
 
     def _refused(self, port: _Port) -> None:
-        """The server's host says that nobody listens there, or no way leads there."""
+        """Give up *port*: nobody listens at the server's address, or no way leads there."""
         self._nameservers.silent(port.server)
         self._end(port)
 

@@ -29,7 +29,7 @@ class ResolvConf:
         self._read: tuple[object, Conf] = (None, Conf())  # replaced as one: no lock
 
     def read(self) -> Conf:
-        """What the file says now; while it is being replaced or gone, what it said last."""
+        """Return what the file says now, or said last while it is gone or being replaced."""
         try:
             stat = os.stat(self._path)
             version = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
@@ -42,7 +42,7 @@ class ResolvConf:
 
 
 def parse(text: str) -> Conf:
-    """Read the text of a resolv.conf as the C library does: what it does not understand is passed over."""
+    """Read the text of a resolv.conf as the C library does, passing over what it does not understand."""
     servers, trust_ad = list[str](), False
     for line in text.splitlines():
         keyword, *values = line.split() or [""]

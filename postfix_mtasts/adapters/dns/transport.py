@@ -70,18 +70,18 @@ class Nameservers:
 
     @property
     def servers(self) -> tuple[str, ...]:
-        """At least one, in the order of the configuration."""
+        """The resolvers in the order of the configuration, at least one."""
         return self._fixed or self._resolv_conf.read().servers
 
     def ad_counts(self, server: str) -> bool:
-        """Whether the AD bit of *server* may be believed."""
+        """Tell whether the AD bit of *server* may be believed."""
         if self._trust_ad == "yes" or _on_loopback(server):
             return True
         conf = self._resolv_conf.read()
         return conf.trust_ad and server in conf.servers
 
     def in_order(self, *, dane: bool = False) -> tuple[str, ...]:
-        """The servers in the order to ask them now: those silent lately last, for DANE those whose AD counts first."""
+        """Order the servers for asking: those silent lately last, and for DANE those whose AD counts first."""
         servers = self.servers
         if len(servers) == 1:
             return servers
@@ -113,7 +113,7 @@ class Nameservers:
 
 @lru_cache(64)
 def sockaddr(server: str) -> tuple[int, Any]:
-    """The address family of, and what to connect to for, "127.0.0.1:53" or "[::1]:53". Raises: ValueError, OSError."""
+    """Turn "127.0.0.1:53" or "[::1]:53" into an address family and what to connect to. Raises: ValueError, OSError."""
     host, _, port = server.rpartition(":")
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_DGRAM, flags=numeric)
@@ -130,7 +130,7 @@ def _on_loopback(server: str) -> bool:
 
 
 def query(identifier: bytes, question: bytes, *, edns: bool = True) -> bytes:
-    """The message that asks *question* (name, type and class as they stand in a message)."""
+    """Make the message that asks *question* (name, type and class as they stand in a message)."""
     return identifier + _ASKING + (b"\0\1" + question + _EDNS if edns else b"\0\0" + question)
 
 
@@ -149,7 +149,7 @@ def exchange(server: str, question: bytes, until: float) -> bytes:
 
 
 def _exchange(server: str, message: bytes, question: bytes, until: float) -> bytes:
-    """By UDP, and by TCP where that was not enough. Raises: OSError, TimeoutError, ValueError, NoAnswer."""
+    """Ask by UDP, and by TCP where that was not enough. Raises: OSError, TimeoutError, ValueError, NoAnswer."""
     _left(until)
     family, address = sockaddr(server)
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -173,7 +173,7 @@ def _exchange(server: str, message: bytes, question: bytes, until: float) -> byt
 
 
 def _left(until: float) -> float:
-    """Raises: TimeoutError."""
+    """Return the seconds until *until*. Raises: TimeoutError if none is left."""
     left = until - time.monotonic()
     if left <= 0:
         raise TimeoutError
@@ -192,7 +192,7 @@ def _receive(sock: socket.socket, size: int, until: float) -> bytes:
 
 
 def _responds(reply: bytes, message: bytes, question: bytes) -> bool:
-    """Whether *reply* is a response to *message*; one that is an error may leave out the question."""
+    """Tell whether *reply* is a response to *message*; an error may leave out the question."""
     if len(reply) < _HEADER.size or reply[:2] != message[:2] or reply[2] & 0xF8 != 0x80:
         return False
     if reply[4:6] == b"\0\0":

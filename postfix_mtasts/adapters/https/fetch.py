@@ -84,7 +84,7 @@ _FAULTS: tuple[tuple[type[BaseException], Fault], ...] = (  # the first that fit
 
 
 class HttpsPolicyHosts:
-    """The real policy hosts (resolving.sources.PolicyHosts); any number of threads may fetch at once."""
+    """The real policy hosts (a core.ports.PolicyHosts); any number of threads may fetch at once."""
 
     def __init__(
         self, timeout: float, ca_file: str | None, port: int = 443, context: ssl.SSLContext | None = None
@@ -102,7 +102,7 @@ class HttpsPolicyHosts:
         self._context = context or make_context(ca_file)
 
     def get(self, host: str, addresses: Sequence[str], note: Note = no_note, transfer: Any = None) -> bytes:
-        """The body of https://HOST/.well-known/mta-sts.txt, BODY_LIMIT bytes at most.
+        """Fetch the body of https://HOST/.well-known/mta-sts.txt, BODY_LIMIT bytes at most.
 
         Args:
             host: LDH labels, lower case.
@@ -136,7 +136,7 @@ class HttpsPolicyHosts:
 
 
 class _Answer(HTTPResponse):
-    """An answer that may come after interim ones (RFC 9110 section 15.2), of which http.client knows 100 only."""
+    """Passes over interim answers (RFC 9110 section 15.2), of which http.client knows 100 only."""
 
     fp: Any
 
@@ -154,7 +154,7 @@ class _Answer(HTTPResponse):
 
 
 class _Connection(HTTPSConnection):
-    """A connection of which addresses and TLS are ours; urllib3 only speaks HTTP over it."""
+    """Connects by our own rules for addresses and TLS; urllib3 only speaks HTTP over it."""
 
     response_class = _Answer
 
@@ -187,18 +187,18 @@ class _Adapter(HTTPAdapter):
         return self._pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing to set: our context verifies. requests would name a trust store of its own."""
+        """Set nothing: our context verifies, and requests would name a trust store of its own."""
 
 
 def _ask(pool: _Pool, host: str) -> requests.Response:
-    """The answer, of which only the header has been read."""
+    """Send the request, and return the answer once its header has been read."""
     request = _REQUEST.copy()  # to prepare each anew takes a tenth of the whole fetch
     request.url = f"https://{host}{_PATH}"
     return _Adapter(pool).send(request, stream=True)
 
 
 def _read_answer(fetch: Fetch, response: requests.Response) -> bytes:
-    """The body, if the answer is one that RFC 8461 section 3.3 takes. Raises: FetchError and _FAILURES."""
+    """Return the body if RFC 8461 section 3.3 takes the answer. Raises: FetchError and _FAILURES."""
     status = response.status_code
     if 300 <= status < 400 and "Location" in response.headers:
         target = response.headers["Location"][:_SHOWN]
@@ -217,7 +217,7 @@ def _read_answer(fetch: Fetch, response: requests.Response) -> bytes:
 
 
 def _members(value: str) -> list[str]:
-    """The words of a list in a header."""
+    """Split a list in a header into its words, in lower case."""
     return [word for part in value.split(",") if (word := part.strip().lower())]
 
 
@@ -248,7 +248,7 @@ def _make_decoder(fetch: Fetch, said: str) -> zlib._Decompress | None:
 
 
 def _fault(error: BaseException) -> Fault:
-    """What was wrong with the answer, from the outermost exception of a chain that is known."""
+    """Name what was wrong with the answer, by the outermost exception of a chain that is known."""
     for cause in _chain(error):
         for kind, fault in _FAULTS:
             if isinstance(cause, kind):
@@ -259,7 +259,7 @@ def _fault(error: BaseException) -> Fault:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """*error* and what led to it: requests and urllib3 wrap what http.client raised."""
+    """Yield *error* and what led to it: requests and urllib3 wrap what http.client raised."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -43,7 +43,7 @@ class Stream:
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
 
     def shake_hands(self) -> None:
-        """Raises: FetchError, OSError."""
+        """Do the TLS handshake. Raises: FetchError, OSError."""
         try:
             self._work(self.tls.do_handshake)
         except ssl.SSLError:
@@ -71,7 +71,7 @@ class Stream:
             self._fetch.send(self._sock, self._outgoing.read())
 
     def _transfer(self, work: Callable[..., int], *args: Any) -> int:
-        """Raises: FetchError only."""
+        """Do *work* after the handshake. Raises: FetchError only."""
         try:
             return self._work(work, *args)
         except OSError as error:

@@ -56,7 +56,7 @@ _TLS_FAULTS = {  # OpenSSL's reasons, by what brings them about
 
 
 def make_context(ca_file: str | None, alpn: Sequence[str] = ("http/1.1",)) -> ssl.SSLContext:
-    """What TLS has to be; said in full, because Python's defaults differ from version to version.
+    """Set everything that TLS must be by hand, because Python's defaults differ from version to version.
 
     *ca_file* holds the trusted certificates (PEM); None means the system's. Raises: ConfigError.
     """
@@ -84,7 +84,7 @@ def make_context(ca_file: str | None, alpn: Sequence[str] = ("http/1.1",)) -> ss
 
 
 def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSLContext) -> Stream:
-    """TLS, verified, to the first of *addresses* that takes a connection. Raises: FetchError."""
+    """Open verified TLS to the first of *addresses* that takes a connection. Raises: FetchError."""
     stream = secure(fetch, connect(fetch, addresses, port), context)
     fetch.stage = Stage.HTTP
     return stream
@@ -110,7 +110,7 @@ def secure(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> Strea
 
 
 def connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
-    """Raises: FetchError with each address and why."""
+    """Connect to the first address that answers. Raises: FetchError with each address and why."""
     failures = []
     for address in addresses:
         limit = min(CONNECT_LIMIT, fetch.remaining())
@@ -129,7 +129,7 @@ def connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
 
 
 def _connect_to(fetch: Fetch, address: str, port: int, limit: float) -> socket.socket:
-    """Raises: FetchError if given up, OSError, of which gaierror says that *address* is no address."""
+    """Connect to one address. Raises: FetchError if given up; OSError, as gaierror if *address* is none."""
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV  # never a name
     family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=numeric)[0]
     sock = socket.socket(family, kind, protocol)
@@ -147,7 +147,7 @@ def _connect_to(fetch: Fetch, address: str, port: int, limit: float) -> socket.s
 
 
 def _await_connection(sock: socket.socket, limit: float) -> int:
-    """The error number, 0 for none. Raises: TimeoutError."""
+    """Wait for a connection and return its error number, 0 for none. Raises: TimeoutError."""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
     if not poll.poll(limit * 1000):
@@ -191,27 +191,27 @@ def _chain(tls: ssl.SSLObject) -> list[bytes]:
 
 
 def _words(error: OSError) -> str:
-    """What the system or OpenSSL says happened to a connection."""
+    """Say what happened to a connection, in the words of the system or of OpenSSL."""
     if isinstance(error, ssl.SSLError):
         return (error.reason or "no reason given").replace("_", " ").lower()
     return os.strerror(error.errno).lower() if error.errno else "no reason given"
 
 
 def _tls_fault(error: OSError) -> Fault:
-    """What ended a handshake, certificates apart."""
+    """Name what ended a handshake, certificates apart."""
     if isinstance(error, (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):  # one thing, by Python's version
         return Fault.TLS_BROKE_OFF
     return _TLS_FAULTS.get(getattr(error, "reason", None) or "", Fault.TLS_OTHER)
 
 
 def _broken(error: OSError) -> tuple[Fault, str]:
-    """What ended a connection after the handshake, and its words."""
+    """Name what ended a connection after the handshake, and say it in words."""
     fault = _tls_fault(error)
     return (Fault.HTTP_BROKE_OFF, "") if fault is Fault.TLS_BROKE_OFF else (Fault.HTTP_CONNECTION, _words(error))
 
 
 def _describe(certificate: Any) -> str:
-    """A verified certificate, as SSLSocket.getpeercert() gives it, in one bounded line."""
+    """Describe a verified certificate, as getpeercert() gives it, in one bounded line."""
     names = [value[:_SHOWN] for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     issuer = {key: value for part in certificate.get("issuer", ()) for key, value in part}

@@ -77,12 +77,12 @@ class Fetch:
         return FetchError(self.stage, fault, self.host, value)
 
     def check(self) -> None:
-        """Raises: FetchError if the fetch was given up."""
+        """Stop here if the fetch was given up. Raises: FetchError."""
         if self.transfer.reason is not None:
             raise self.failure(Fault.GIVEN_UP, self.transfer.reason)
 
     def remaining(self) -> float:
-        """Seconds; 0 or less once the deadline has passed."""
+        """Return the seconds left; 0 or less once the deadline has passed."""
         return self._deadline - time.monotonic()
 
     def send(self, sock: socket.socket, data: bytes) -> None:
