@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def remote() -> Iterator[str]:
     subprocess.run(["ip", "address", "del", f"{REMOTE}/32", "dev", "lo"], check=True)
 
 
-def with_servers(internet: Internet, *servers: str, **changes: object) -> dict[str, object]:
+def with_servers(internet: Internet, *servers: str, **changes: object) -> dict[str, Any]:
     return internet.config(**changes) | {"dns": {"servers": list(servers), "timeout": "2s"}}
 
 
@@ -102,6 +103,10 @@ def test_ad_of_a_resolver_on_another_host(
             assert daemon.ask("postfix-dane", domain) == answer
             if trust_ad == "auto":
                 assert daemon.wait_for("resolver-not-trusted", servers=server.address)
+            else:  # what was believed is forgotten with the setting
+                daemon.configure({**daemon.config, "dns": {**config["dns"], "trust_ad": "auto"}})
+                daemon.reload()
+                assert daemon.ask("postfix-dane", domain) == STS
 
 
 def test_what_the_local_validator_refuses_no_other_is_asked_for(internet: Internet, tmp_path: Path) -> None:
