@@ -22,6 +22,7 @@ from ..config.settings import Settings
 from ..core.quoting import KV
 from ..errors import ConfigError, ListenError
 from ..process import signals, systemd
+from ..process.aside import aside
 from ..process.logs import Log
 from . import build
 from .directory import store_directory
@@ -244,7 +245,7 @@ class Daemon:
         """Read and check the configuration, then swap it in; a faulty one changes nothing."""
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.parts.clock.monotonic() * 1e6)}")
         try:
-            loaded = read(self._config_file, again=True)
+            loaded = await aside(lambda: read(self._config_file, again=True))
             _check_listeners(loaded.settings, self._passed)
             await self._listen(loaded.settings)
         except ConfigError as error:

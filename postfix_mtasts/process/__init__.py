@@ -2,6 +2,7 @@
 
 logs       lines on standard error, written by a thread of their own
 systemd    sockets that are passed in, and notices
+aside      blocking work in a thread that nobody waits for at the end
 signals    handled from the first moment
 listeners  sockets bound by address, with mode and group
 """

@@ -162,6 +162,26 @@ def test_another_directory_waits_for_the_next_start(tmp_path: Path, caplog: pyte
     live(lambda: World(tmp_path), test)
 
 
+def test_a_configuration_file_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say, on a disk that went away: lookups are answered, and the daemon can end."""
+    hangs, read_again = threading.Event(), threading.Event()
+
+    def hang(path: str | None, again: bool) -> None:
+        read_again.set()
+        hangs.wait(PATIENCE)
+
+    async def test(world: World) -> None:
+        monkeypatch.setattr(run, "read", hang)
+        world.daemon._hang_up()
+        await world.until(read_again.is_set)
+        assert await world.ask(b"postfix localhost") == encode(b"NOTFOUND ")
+
+    try:
+        live(lambda: World(tmp_path), test)
+    finally:
+        hangs.set()
+
+
 def test_a_clock_that_is_set_is_told_and_all_is_planned_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
