@@ -140,7 +140,7 @@ def clean(database: Path) -> None:
             if not kind:
                 continue  # the process that began it was killed; diskcache goes on from there
             if kind != b"table":
-                raise StoreDamagedError(f"{database}: not the database of a policy store: {table} is no table")
+                raise StoreDamagedError(f"{database}: not the database of a policy store: {table} is not a table")
             connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")
         if b"Settings" in kinds:
             connection.execute("DELETE FROM Settings")

@@ -45,6 +45,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._inode = 0  # of the socket at the path
         self._unavailable = False  # which was said
+        self._closed = False
         self._clients: list[_Client] = []
         self._starting: asyncio.Task[None] | None = None
 
@@ -77,7 +78,9 @@ class ControlServer:
 
     def look(self) -> None:
         """Come back if the socket was removed; called while the store's lock on the directory is held."""
-        if self._starting is None and (not self._inode or self._found() != self._inode):
+        if self._closed or self._starting is not None:
+            return
+        if not self._inode or self._found() != self._inode:
             self._starting = asyncio.get_running_loop().create_task(self._restart())
 
     async def _restart(self) -> None:
@@ -97,6 +100,7 @@ class ControlServer:
             return 0
 
     def close(self) -> None:
+        self._closed = True
         if self._starting is not None:
             self._starting.cancel()
         if self._server is None:

@@ -93,7 +93,7 @@ def test_a_damaged_schema_is_begun_anew(tmp_path: Path, title: str, old: str, ne
 
 
 def test_rowids_that_do_not_grow_end_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One flipped byte made it endless; the check finds that first, this is the belt to its braces."""
+    """One flipped byte made it endless. The check finds that before; this is for what the check does not see."""
     monkeypatch.setattr(database, "check", lambda *_: None)
     with closing(DiskStore(tmp_path)) as store:
         monkeypatch.setattr(store, "_rows", lambda last: [(7, b"a.example", b"{}")])

@@ -321,6 +321,18 @@ def test_a_removed_socket_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert not (directory / "control").exists()
 
 
+def test_a_closed_socket_does_not_come_back(tmp_path: Path) -> None:
+    """The store is looked at until the daemon has ended."""
+
+    async def then(server: ControlServer, path: Path) -> None:
+        server.close()
+        server.look()
+        await asyncio.sleep(0)
+        assert not path.exists()
+
+    serving(tmp_path, then)
+
+
 def test_the_socket_of_another_daemon_is_left_alone(tmp_path: Path) -> None:
     """It took the place while ours was removed."""
 
