@@ -37,6 +37,7 @@ from ..errors import AcmeError
 from .files import write_whole
 
 TIMEOUT = 30  # seconds for one request to the ACME server
+NONCES = 5  # refused twice each, before it counts as a failure (RFC 8555 section 6.5)
 POLL_EVERY = 1.0  # seconds between two questions whether the server is done
 
 
@@ -136,6 +137,12 @@ class AcmeServer:
 
 def _post(acme: client.ClientV2, url: str, body: Any) -> requests.Response:
     """POST *body*; None: POST-as-GET (RFC 8555 section 6.3)."""
+    for _ in range(NONCES - 1):
+        try:
+            return acme.net.post(url, body, new_nonce_url=acme.directory["newNonce"])
+        except messages.Error as error:
+            if error.code != "badNonce":  # the library has tried twice; servers may refuse any number of nonces
+                raise
     return acme.net.post(url, body, new_nonce_url=acme.directory["newNonce"])
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.support.servers.internet import Internet, policy
 from tests.support.servers.pebble import Pebble
 from tests.support.servers.serve import Serve, fetch
+from tests.support.waiting import wait_until
 
 GOOD = policy("mx.example.net")
 
@@ -42,3 +43,43 @@ def test_a_domain_gets_a_certificate_and_keeps_it(internet: Internet, pebble: Pe
     with serve:
         assert fetch("mta-sts.one.acme.test", root, ("127.0.0.9", 443))[1] == GOOD
     assert pebble.orders() == 1
+
+
+def test_kill_9_in_the_middle_makes_no_second_order(internet: Internet, pebble: Pebble, tmp_path: Path) -> None:
+    """Wherever it comes: an order under way is gone on with at the next start."""
+    names = [f"d{number}.acme.test" for number in range(8)]
+    internet.add(*(f"mta-sts.{name}. 60 IN A 127.0.0.9" for name in names))
+    serve = serving(internet, pebble, tmp_path / "serve")
+    for name in names:
+        serve.publish(name, GOOD)
+    for kills in range(4):
+        with serve:
+            serve.wait_for("certificate-ordered" if kills % 2 else "started")
+            serve.kill()
+    with serve:
+        for name in names:
+            wait_until(lambda name=name: certified(serve, name), f"{name} has a certificate")  # type: ignore[misc]
+        assert fetch(f"mta-sts.{names[0]}", pebble.root(), ("127.0.0.9", 443))[1] == GOOD
+    assert (
+        len(names) <= pebble.orders() <= len(names) + 1
+    )  # the server may have made one that it had no time to tell of
+
+
+def certified(serve: Serve, name: str) -> bool:
+    return (serve.state / "certificates" / f"mta-sts.{name}.pem").exists()
+
+
+def test_a_name_without_an_address_waits_and_one_that_cannot_be_reached_backs_off(
+    internet: Internet, pebble: Pebble, tmp_path: Path
+) -> None:
+    """Nothing is ordered for the first; the second is tried again in an hour."""
+    internet.add("mta-sts.away.acme.test. 60 IN A 127.0.0.99")
+    with serving(internet, pebble, tmp_path / "serve") as serve:
+        serve.publish("absent.acme.test", GOOD)
+        serve.publish("away.acme.test", GOOD)
+        assert serve.wait_for("no-address-yet", name="mta-sts.absent.acme.test")
+        assert serve.wait_for("certificate-failed", name="mta-sts.away.acme.test")
+        assert pebble.orders() == 1
+        internet.add("mta-sts.absent.acme.test. 60 IN A 127.0.0.9")
+        serve.hang_up()
+        assert serve.wait_for("certificate-obtained", name="mta-sts.absent.acme.test")

@@ -44,7 +44,7 @@ class Pebble(Program):
             "externalAccountBindingRequired": False,
         }
         config = self._write("pebble.json", json.dumps({"pebble": settings}))
-        words = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "5", **self._environment}
+        words = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", **self._environment}
         assigned = [f"{name}={value}" for name, value in words.items()]
         return ["env", *assigned, "pebble", "-strict", "-config", str(config), "-dnsserver", self._dns]
 
