@@ -78,6 +78,9 @@ bench-peers: $(VENV)/installed-test
 	$(VENV)-peers/bin/pip install -q postfix-mta-sts-resolver[uvloop]
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.bench --mta-sts-daemon $(VENV)-peers/bin/mta-sts-daemon $(BENCH)
 
+bench-publishing: $(VENV)/installed-test
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.publishing
+
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.soak $(SOAK)
 
@@ -100,4 +103,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo check test lint deb wheel fuzz bench bench-peers soak clean
+.PHONY: run demo check test lint deb wheel fuzz bench bench-peers bench-publishing soak clean

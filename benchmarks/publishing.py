@@ -255,7 +255,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each round of the load")
     args = parser.parse_args()
-    assert inside(), "run it in the namespace: see --help"
+    if not inside():
+        parser.error("run it in the namespace, as --help shows")
     os.environ.pop("HTTPS_PROXY", None)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory(prefix="publishing-") as name:
