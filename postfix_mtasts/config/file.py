@@ -33,6 +33,7 @@ from .values import READERS, parse_map_name
 
 SIZE_LIMIT = 128 * 1024  # bytes of a file: forty times the one with every setting and its explanation
 DEPTH_LIMIT = 20  # nested lists and mappings; a real file has 3
+RETIRED = {"cache.backend": "diskcache"}  # settings of earlier versions, and the value that is passed over
 DEFAULT = "default"  # where a value came from that the file does not give
 
 _TAG = "tag:yaml.org,2002:"
@@ -247,7 +248,8 @@ class _Reader:
         given: dict[str, Any] = {}
         for name, key, value in self._pairs(node, prefix):
             if name not in known:
-                self._fault(key, prefix + quote(name), _unknown(name, key, list(known), prefix))
+                if not self._is_retired(prefix + name, value):
+                    self._fault(key, prefix + quote(name), _unknown(name, key, list(known), prefix))
                 continue
             default = getattr(defaults, name)
             if is_dataclass(default):
@@ -256,6 +258,14 @@ class _Reader:
                 self.lines[prefix + name] = _line(key)
                 given[name] = self._value(value, known[name].metadata, default, prefix + name)
         return replace(defaults, **given)
+
+    def _is_retired(self, key: str, value: yaml.Node) -> bool:
+        """Whether *key* was a setting once; files that still have it go on to work, with the one value it had."""
+        if key not in RETIRED:
+            return False
+        if self._readable(value, key) and value.value != RETIRED[key]:
+            self._fault(value, key, f"is not a setting any more; leave the line out, or keep {RETIRED[key]}")
+        return True
 
     def _value(self, node: yaml.Node, limits: Mapping[str, Any], default: Any, key: str) -> Any:
         """The value of one setting, or *default* after a fault."""

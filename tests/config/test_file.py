@@ -450,3 +450,13 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
         assert read(f"/dev/fd/{reader}").settings.log.format == "json"
     finally:
         os.close(reader)
+
+
+def test_a_setting_of_an_earlier_version_is_passed_over() -> None:
+    """An upgrade must not stop a daemon whose file still has it; another value than it had is a fault."""
+    assert load("c.yml", "cache: {backend: diskcache, negative_limit: 5}").settings.cache.negative_limit == 5
+    with pytest.raises(ConfigError) as raised:
+        load("c.yml", "cache:\n  backend: redis\n")
+    assert raised.value.faults == [
+        "c.yml:2: cache.backend: is not a setting any more; leave the line out, or keep diskcache"
+    ]
