@@ -14,6 +14,7 @@ MtaStsError                base; caught at the edge of a thread, a task or a com
 │   ├── UpdateError        the name server did not take a dynamic update
 │   └── AcmeError          the ACME server gives no certificate now
 ├── StoreError             the store cannot be read or written now
+│   └── StoreDamagedError  it is damaged or was removed, and has to be begun anew
 │   └── ForbiddenError     this user may not ask for it
 ├── LibraryError           a library that a command needs is not installed
 ├── StoreBusyError         another process holds the store
@@ -116,6 +117,10 @@ class LibraryError(MtaStsError):
 
 class ForbiddenError(StoreError):
     """This user may not ask the daemon; the message says who may."""
+
+
+class StoreDamagedError(StoreError):
+    """The store is damaged, or was removed or replaced: only Store.renew() helps."""
 
 
 class StoreBusyError(MtaStsError):

@@ -1,12 +1,13 @@
 """What upper rooms need of lower ones and of the outside world, as Protocols; tests put literal values here.
 
-Clock is both clocks. Dns, PolicyHosts and Sources are what discovery and DANE ask, and they block.
+Clock is both clocks. Store keeps policies on disk, for the one thread that uses it.
+Dns, PolicyHosts and Sources are what discovery and DANE ask, and they block.
 Resolver is how the daemon has discovery and DANE done without blocking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -15,6 +16,7 @@ from ..faults import Fault, Seen
 from .certificate import Presented, Shown
 from .dane import DaneFacts
 from .dnsdata import DnsAnswer, Mx, Tlsa, Validation
+from .entry import Entry
 from .names import Domain
 from .outcome import Note, Outcome, OwnFault
 
@@ -27,6 +29,50 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds by a clock that nobody can set."""
+
+
+class Store(Protocol):
+    """Policies on disk. One thread uses it, the one that opened it.
+
+    Every call raises StoreError, with a sentence that names the place and
+    the cause, where the store cannot be read or written now, and
+    StoreDamagedError where only set_aside() helps.
+    """
+
+    damage: str  # a sentence, where a damaged store was found at the opening
+
+    def get(self, domain: Domain) -> Entry | None:
+        """What is stored for *domain*; a row that cannot be read is none."""
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Store all of *entries* in one transaction; once it returns, no crash loses them."""
+
+    def delete(self, domains: Sequence[Domain]) -> None:
+        """Remove *domains* in one transaction; one that is not there is removed already."""
+
+    def load(self, skipped: Callable[[str], None]) -> Iterator[Entry]:
+        """All entries, those of a damaged store that was set aside last; calls in between are fine.
+
+        *skipped* is told of each row passed over, in a sentence.
+        """
+
+    def count(self) -> int:
+        """The number of rows, those that load() passes over included."""
+
+    def check(self) -> None:
+        """See that the store is where it was and can be written, as far as is known without writing."""
+
+    def renew(self, salvaged: bool) -> str:
+        """After StoreDamagedError: use what came in place of the store, or move it out of the way and begin anew.
+
+        Args:
+            salvaged: a later load() gives what can be read of the damaged store.
+
+        Returns where the damaged store is, or "" where there is none or where it cannot be moved yet.
+        """
+
+    def close(self) -> None:
+        """Give the store back. Never raises; further calls do nothing."""
 
 
 class Dns(Protocol):

@@ -1,6 +1,6 @@
 """The policies on disk.
 
-rows      how an entry is written as JSON, and what a store can do
+rows      how an entry is written as JSON
 disk      a folder with SQLite, by diskcache
 place     the folder, and the lock that decides who holds it
 database  diskcache and SQLite, tamed

@@ -24,8 +24,7 @@ from pathlib import Path
 
 import diskcache
 
-from ...errors import InputError, StoreError
-from .rows import StoreDamagedError
+from ...errors import InputError, StoreDamagedError, StoreError
 
 _SETTINGS = {
     "eviction_policy": "none",

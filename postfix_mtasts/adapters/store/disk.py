@@ -23,11 +23,11 @@ from pathlib import Path
 
 from ...core.entry import Entry
 from ...core.names import Domain
-from ...errors import InputError, StoreError
+from ...errors import InputError, StoreDamagedError, StoreError
 from . import database
 from .database import RAW, Writer
 from .place import DATABASE, Place
-from .rows import ROW_LIMIT, StoreDamagedError, decode, encode
+from .rows import ROW_LIMIT, decode, encode
 from .salvage import salvage
 
 _BATCH = 200  # rows read at once
@@ -46,7 +46,7 @@ _TABLES = "SELECT count(*) FROM sqlite_master WHERE name = 'Cache'"
 
 
 class DiskStore:
-    """adapters.store.Store in *directory*, which is made if it is not there.
+    """core.ports.Store in *directory*, which is made if it is not there.
 
     Raises, at once: StoreBusyError where another process holds it, StoreError
     where this user can never use it. A damaged database is set aside, and

@@ -1,4 +1,4 @@
-"""What a store of policies can do, and the text it keeps of an entry.
+"""The text that a store keeps of an entry.
 
 Rule 1: a row is JSON with a version. Of version 1 are
         {"v": 1, "id": RECORD_ID, "fetched": SECONDS, "used": SECONDS, "policy": TEXT, "sum": HEX}
@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 from zlib import crc32
 
 from ...core.entry import Entry
 from ...core.names import Domain, parse_domain
 from ...core.policy import BODY_LIMIT, Policy, parse_policy
-from ...errors import InputError, StoreError
+from ...errors import InputError
 
 VERSION = 1
 ROW_LIMIT = 400_000  # characters; 64 KiB of policy text, each byte written as \u0000, and the rest
@@ -31,54 +29,6 @@ _KEYS = {"v", "id", "fetched", "used", "policy"}  # of a row without a sum
 _SUM = re.compile(r', "sum": "([0-9a-f]{8})"\}\Z')
 _SHOWN = 60  # characters of a damaged row in a message
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z: what any calendar can still show
-
-
-class StoreDamagedError(StoreError):
-    """What the store holds is no database of ours any more; set_aside() begins a new one."""
-
-
-class Store(Protocol):
-    """Policies on disk. One thread uses it, the one that opened it.
-
-    Every call raises StoreError, with a sentence that names the place and
-    the cause, where the store cannot be read or written now, and
-    StoreDamagedError where only set_aside() helps.
-    """
-
-    damage: str  # a sentence, where a damaged store was found at the opening
-
-    def get(self, domain: Domain) -> Entry | None:
-        """What is stored for *domain*; a row that cannot be read is none."""
-
-    def put(self, entries: Sequence[Entry]) -> None:
-        """Store all of *entries* in one transaction; once it returns, no crash loses them."""
-
-    def delete(self, domains: Sequence[Domain]) -> None:
-        """Remove *domains* in one transaction; one that is not there is removed already."""
-
-    def load(self, skipped: Callable[[str], None]) -> Iterator[Entry]:
-        """All entries, those of a damaged store that was set aside last; calls in between are fine.
-
-        *skipped* is told of each row passed over, in a sentence.
-        """
-
-    def count(self) -> int:
-        """The number of rows, those that load() passes over included."""
-
-    def check(self) -> None:
-        """See that the store is where it was and can be written, as far as is known without writing."""
-
-    def renew(self, salvaged: bool) -> str:
-        """After StoreDamagedError: use what came in place of the store, or move it out of the way and begin anew.
-
-        Args:
-            salvaged: a later load() gives what can be read of the damaged store.
-
-        Returns where the damaged store is, or "" where there is none or where it cannot be moved yet.
-        """
-
-    def close(self) -> None:
-        """Give the store back. Never raises; further calls do nothing."""
 
 
 def encode(entry: Entry) -> str:

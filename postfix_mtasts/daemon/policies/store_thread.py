@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from ...adapters.store.disk import DiskStore
-from ...adapters.store.rows import Store, StoreDamagedError
 from ...core.entry import Entry
 from ...core.names import Domain
+from ...core.ports import Store
 from ...core.quoting import KV
-from ...errors import StoreError
+from ...errors import StoreDamagedError, StoreError
 from .store_changes import Change, Changes
 from .store_retry import LAST_RETRY, Retry
 from .store_work import Done, Load, Task, Tasks, run, write

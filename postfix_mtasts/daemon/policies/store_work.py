@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future as ThreadFuture
 from typing import Any, TypeAlias
 
-from ...adapters.store.rows import Store
 from ...core.entry import Entry
 from ...core.names import Domain
+from ...core.ports import Store
 from ...core.quoting import KV
 from ...errors import MtaStsError, StoreError
 from .store_changes import Change

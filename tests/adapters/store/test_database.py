@@ -10,8 +10,7 @@ import pytest
 
 from postfix_mtasts.adapters.store import database
 from postfix_mtasts.adapters.store.disk import DiskStore
-from postfix_mtasts.adapters.store.rows import StoreDamagedError
-from postfix_mtasts.errors import StoreError
+from postfix_mtasts.errors import StoreDamagedError, StoreError
 from tests.support.fakes.entries import entry
 
 PASSING = ["FULL", "IOERR_WRITE", "BUSY", "LOCKED", "CANTOPEN", "NOMEM", "PROTOCOL", "INTERRUPT"]

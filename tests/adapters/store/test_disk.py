@@ -19,10 +19,10 @@ import pytest
 
 from postfix_mtasts.adapters.store.database import TextDisk
 from postfix_mtasts.adapters.store.disk import DiskStore
-from postfix_mtasts.adapters.store.rows import StoreDamagedError, encode
+from postfix_mtasts.adapters.store.rows import encode
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import Domain
-from postfix_mtasts.errors import InputError, StoreBusyError, StoreError
+from postfix_mtasts.errors import InputError, StoreBusyError, StoreDamagedError, StoreError
 from tests.support.fakes.entries import entry
 
 EXAMPLE = Domain("example.com")

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 from postfix_mtasts.adapters.store.disk import DiskStore
-from postfix_mtasts.adapters.store.rows import StoreDamagedError
 from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.daemon.policies import store_retry, store_thread
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
-from postfix_mtasts.errors import StoreBusyError, StoreError
+from postfix_mtasts.errors import StoreBusyError, StoreDamagedError, StoreError
 from tests.support.fakes.entries import entry
 
 EXAMPLE = Domain("example.com")

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from postfix_mtasts.adapters.store.rows import StoreDamagedError
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.daemon.policies.store_work import Tasks, run, write
-from postfix_mtasts.errors import InputError, StoreBusyError, StoreError
+from postfix_mtasts.errors import InputError, StoreBusyError, StoreDamagedError, StoreError
 from tests.daemon.policies.test_store_thread import MemoryStore
 from tests.support.fakes.entries import entry
 
