@@ -69,6 +69,7 @@ wheel:
 
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m tests.fuzz.targets 60
+	$(BIN)/python -m tests.fuzz.damage 20000
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.bench $(BENCH)
