@@ -58,9 +58,11 @@ class Parts:
     store: StoreKeeper
     pool: Pool
     fast_path: FastPath
+    reporter: Reporter
     keeper: Keeper
     agenda: Agenda
     refresher: Refresher
+    handler: Handler
     server: Server
     operations: Operations
     control: ControlServer
@@ -127,37 +129,44 @@ def daemon(
     handler = Handler(keeper, reply_cache, counts, clock.monotonic)
     server = Server(reply_cache, handler.answer)
     operations = Operations(keeper, counts, clock)
-    handler.configure(settings.maps)
-    operations.configure(settings.maps)
-
-    current.changed(lambda new: (new.dns, new.fetch, new.lookup.wait), lambda _: pool.configure(current.settings))
-    current.changed(lambda new: (new.dns, new.fetch), lambda _: fast_path.configure(current.settings.dns))
-    current.changed(lambda new: (new.dns.servers, new.dns.trust_ad), lambda _: keeper.dane.clear())
-    current.changed(_emptied_every, reply_cache.configure)
-    current.changed(lambda new: new.maps, handler.configure)
-    current.changed(lambda new: new.maps, operations.configure)
-    current.changed(lambda new: new, keeper.configure)
-    current.changed(lambda new: new, reporter.configure)
-
     control, health = ControlServer(directory, operations), Health(refresher, store, silence, pool, clock.monotonic)
     store.looked = control.look
-    return Parts(
-        clock,
-        current,
-        counts,
-        reply_cache,
-        store,
-        pool,
-        fast_path,
-        keeper,
-        agenda,
-        refresher,
-        server,
-        operations,
-        control,
-        health,
-        silence,
+    parts = Parts(
+        clock=clock,
+        current=current,
+        counts=counts,
+        reply_cache=reply_cache,
+        store=store,
+        pool=pool,
+        fast_path=fast_path,
+        reporter=reporter,
+        keeper=keeper,
+        agenda=agenda,
+        refresher=refresher,
+        handler=handler,
+        server=server,
+        operations=operations,
+        control=control,
+        health=health,
+        silence=silence,
     )
+    _follow_reloads(parts)
+    return parts
+
+
+def _follow_reloads(parts: Parts) -> None:
+    """Give each part its settings, and those that a reload changes for it."""
+    current = parts.current
+    parts.handler.configure(current.settings.maps)
+    parts.operations.configure(current.settings.maps)
+    current.changed(lambda new: (new.dns, new.fetch, new.lookup.wait), lambda _: parts.pool.configure(current.settings))
+    current.changed(lambda new: (new.dns, new.fetch), lambda _: parts.fast_path.configure(current.settings.dns))
+    current.changed(lambda new: (new.dns.servers, new.dns.trust_ad), lambda _: parts.keeper.dane.clear())
+    current.changed(_emptied_every, parts.reply_cache.configure)
+    current.changed(lambda new: new.maps, parts.handler.configure)
+    current.changed(lambda new: new.maps, parts.operations.configure)
+    current.changed(lambda new: new, parts.keeper.configure)
+    current.changed(lambda new: new, parts.reporter.configure)
 
 
 def _emptied_every(settings: Settings) -> float:
