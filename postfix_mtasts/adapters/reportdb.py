@@ -108,13 +108,15 @@ class ReportDb:
         path = self.directory / DATABASE
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         database = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
-        database.execute("PRAGMA foreign_keys = ON")
-        database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            version = self._create(database)
-        if version != VERSION:
-            raise StoreError(f"{path}: made by another version of this program (schema {version}, not {VERSION})")
+        try:
+            database.execute("PRAGMA foreign_keys = ON")
+            database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            version = database.execute("PRAGMA user_version").fetchone()[0] or self._create(database)
+            if version != VERSION:
+                raise StoreError(f"{path}: made by another version of this program (schema {version}, not {VERSION})")
+        except BaseException:
+            database.close()
+            raise
         return database
 
     def _create(self, database: sqlite3.Connection) -> int:

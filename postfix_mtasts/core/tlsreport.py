@@ -38,11 +38,14 @@ COUNT_LIMIT = 10**12  # sessions; nobody has more in one report
 UNSPECIFIED = "unspecified"  # the result of failures that no detail explains
 
 _BRACKETS, _COMMAS = 800_000, 3_000_000  # in one document: about what 100,000 policies have
+_DEPTH = 100  # levels of nesting; a report has 6, and what Python bears differs from version to version
 _LARGE = 8 * 1024 * 1024  # bytes; one wide character would make a document of this size take four times as much
 _TEXT_LIMIT, _REASON_LIMIT, _LINES = 1_000, 2_000, 100  # characters, characters, lines of a policy
 _ODD_LIMIT = 20  # reasons told of one report
 _MEMBERS = ("organization-name", "date-range", "report-id", "policies")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 _WIDE = re.compile(rb"[\xf0-\xf7][\x80-\xbf]{3}")
 _VISIBLE = re.compile(r"[^ \t\r\n]")
 _ADDRESS_PREFIX = re.compile(r"^\[?(?:IPv6:)?", re.IGNORECASE)
@@ -208,6 +211,8 @@ def _values(document: bytes | bytearray) -> Iterator[Any]:
     if document.count(b"[") + document.count(b"{") > _BRACKETS or document.count(b",") > _COMMAS:
         raise ReportError("too many values")
     text = _decoded(document)
+    if _depth(text) > _DEPTH:
+        raise ReportError("too deep")
     decoder = json.JSONDecoder(parse_int=_integer, parse_float=_float)
     at, read = 0, 0
     while start := _VISIBLE.search(text, at):
@@ -223,6 +228,17 @@ def _values(document: bytes | bytearray) -> Iterator[Any]:
         yield from value if isinstance(value, list) else [value]
     if not read:
         raise ReportError("empty")
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest, as far as it matters."""
+    if text.count("[") + text.count("{") <= _DEPTH:
+        return 0
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _decoded(document: bytes | bytearray) -> str:

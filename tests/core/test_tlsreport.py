@@ -190,6 +190,7 @@ REFUSED = [
     ("text", b'"text"', "not a report"),
     ("another object", b'{"hello": 1}', "not a report"),
     ("100,000 brackets", b"[" * 100_000, "too deep"),
+    ("101 levels in a member", b'{"report-id": 1, "policies": ' + b"[" * 100 + b"]" * 100 + b"}", "too deep"),
     ("a million lists", b"[" + b"[]," * 1_000_000 + b"1]", "too many values"),
     (
         "more policies than there may be",
@@ -205,6 +206,12 @@ def test_what_is_not_a_report_is_refused_with_the_reason(title: str, document: b
     """And nothing else is raised."""
     with pytest.raises(ReportError, match=f"^{want}$"):
         read_reports(document)
+
+
+def test_brackets_in_text_do_not_nest() -> None:
+    """A reason may hold any."""
+    found = report(policy(0, 1, detail(1, **{"failure-reason-code": '\\"[{' * 200})))
+    assert found.policies[0].failures[0].reason == '\\"[{' * 200
 
 
 def test_one_room_holds_for_all_documents_of_a_mail() -> None:

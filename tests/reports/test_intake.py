@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,9 @@ class Saying:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ReportDb:
-    return ReportDb(tmp_path)
+def store(tmp_path: Path) -> Iterator[ReportDb]:
+    with ReportDb(tmp_path) as store:
+        yield store
 
 
 def intake(store: ReportDb, trust: Trust | None, required: bool = False, now: float = JUNE + 2 * DAY) -> Intake:

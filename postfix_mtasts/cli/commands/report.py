@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "Take in one mail from standard input. What is not a TLS report is set aside.",
         "exit codes: 0 stored, already there or set aside; 75 not now, try again; never any other\n\n"
         "example, in master.cf:\n"
-        "  tlsrpt unix - n n - 4 pipe user=_mtasts-reports argv=/usr/bin/postfix-mtasts report receive",
+        "  tlsrpt unix - n n - 4 pipe user=_mtasts-owner argv=/usr/bin/postfix-mtasts report receive",
     )
     command = add(
         "import",
@@ -117,7 +117,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "Write what is new, what got worse and what to do, of what was received in the last 7 days.\n"
         "Write nothing if all is well.",
         _EXIT.format("there were failures") + "\n\nexample, in a crontab:\n"
-        "  0 7 * * 1 _mtasts-reports postfix-mtasts report digest --since-last",
+        "  0 7 * * 1 _mtasts-owner postfix-mtasts report digest --since-last",
         windows,
     )
     command.add_argument("--since-last", action="store_true", help="of what was received since the last --since-last")
