@@ -131,7 +131,9 @@ def mx_certificate(make: Callable[[OwnerWorld, str], bytes]) -> Prepare:
 
 
 def without_intermediate(world: OwnerWorld, name: str) -> bytes:
-    return Authority.under(world.authority).issue(name, ends=90 * DAY, with_chain=False)
+    return Authority.under(world.authority).issue(
+        name, ends=90 * DAY, with_chain=False, issuer_url="http://ca.test/intermediate.crt"
+    )
 
 
 def mx_starttls(how: Any, mode: str = "enforce") -> Prepare:
@@ -446,3 +448,28 @@ def test_a_shared_mail_host_sees_one_connection(world: OwnerWorld) -> None:
     assert done.returncode == 0, done.stdout
     assert [json.loads(line)["domain"] for line in done.stdout.splitlines()] == domains
     assert len(world.mail.sessions(address)) == 1
+
+
+TOLD = [
+    ("mail without intermediate", "does not send the intermediate certificate of Test Intermediate"),
+    ("mail by common name", "only the certificate's common name is mx.mail-by-common-name.test"),
+    ("mail for another name", "the certificate is not for mx.mail-for-another-name.test: it is for mx.other.test"),
+    ("mail self-signed", "the certificate is self-signed"),
+    ("not yet valid", "the certificate is not yet valid, for another"),
+    ("expired policy host", "the certificate expired 2 days ago"),
+    ("redirect", "status 301 points to 'https://example.test/'"),
+    ("no TLS", "what answers there does not speak TLS"),
+    ("TLS 1.1", "the host offers no TLS 1.2 or later"),
+    ("a DMARC record", "a DMARC record stands where v=STSv1 belongs: 'v=DMARC1; p=reject'"),
+    ("mode report", "mode report is of an early draft"),
+    ("MX alias", "is an alias of real.mx-alias.test"),
+    ("wrong TLSA", "none of 1 secure TLSA records matches"),
+    ("null MX with a policy", "takes no mail (null MX), and its policy is mode enforce"),
+]
+
+
+@pytest.mark.parametrize(("title", "words"), TOLD, ids=[row[0] for row in TOLD])
+def test_what_is_told(reports: dict[str, dict[str, Any]], title: str, words: str) -> None:
+    """The value that was seen, and what is told apart."""
+    texts = [found["text"] for found in reports[domain_of(title)]["findings"]]
+    assert any(words in text for text in texts), texts

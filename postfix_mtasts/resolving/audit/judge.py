@@ -81,6 +81,12 @@ def _own_record(texts: tuple[bytes, ...], name: str, rules: Rules) -> Iterator[F
         yield find(code, name, why, domain=rules.domain)
 
 
+def span(seconds: float) -> str:
+    """Days, or hours where they are few."""
+    number, unit = (int(seconds / DAY), "day") if seconds >= 2 * DAY else (int(seconds / 3600), "hour")
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
 def describe(presented: Presented | None, now: float) -> str:
     """TLS version and certificate in one line: names, issuer, days left."""
     if presented is None or presented.leaf is None:
@@ -88,8 +94,8 @@ def describe(presented: Presented | None, now: float) -> str:
     leaf = presented.leaf
     names = ", ".join(clip(name, 100) for name in leaf.names[:NAMES]) or f"no DNS name (CN {leaf.common_name})"
     more = f" and {len(leaf.names) - NAMES} more" if len(leaf.names) > NAMES else ""
-    left = (leaf.not_after - now) / DAY
-    ends = f"{left:.0f} days left" if left >= 0 else f"expired {-left:.0f} days ago"
+    left = leaf.not_after - now
+    ends = f"{span(left)} left" if left >= 0 else f"expired {span(-left)} ago"
     return f"{presented.version}, certificate of {names}{more}, issued by {leaf.issuer or 'nobody named'}, {ends}"
 
 
@@ -109,7 +115,7 @@ def certificate(
     if leaf is not None and not any(seen.fault in _DATES for seen in found):
         left = leaf.not_after - rules.now
         if left < rules.expiry_days * DAY:
-            text = f"the certificate expires in {left / DAY:.0f} days"
+            text = f"the certificate expires in {span(left)}"
             yield find(f"{kind}-certificate-expiring", place, text, domain=rules.domain, name=host)
 
 
@@ -128,9 +134,9 @@ def _sentence(seen: Seen, presented: Presented, now: float) -> str:
     if leaf is None:
         return str(seen)
     if seen.fault is Fault.CERTIFICATE_EXPIRED and now > leaf.not_after:
-        return f"the certificate expired {(now - leaf.not_after) / DAY:.1f} days ago"
+        return f"the certificate expired {span(now - leaf.not_after)} ago"
     if seen.fault is Fault.CERTIFICATE_NOT_YET and now < leaf.not_before:
-        return f"the certificate is not yet valid, for another {(leaf.not_before - now) / DAY:.1f} days"
+        return f"the certificate is not yet valid, for another {span(leaf.not_before - now)}"
     if seen.fault is Fault.CERTIFICATE_NAME:
         names = ", ".join(clip(name, 100) for name in leaf.names[:NAMES]) or "no DNS name"
         return f"{seen}: it is for {names}"

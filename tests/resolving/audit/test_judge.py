@@ -10,7 +10,15 @@ from postfix_mtasts.core.certificate import Presented
 from postfix_mtasts.core.outcome import Stage
 from postfix_mtasts.faults import Fault, Seen
 from postfix_mtasts.resolving.audit.gather import Addresses, HostLook, HostSeen, RecordSeen, Texts
-from postfix_mtasts.resolving.audit.judge import Rules, describe, judge_host, judge_policy, judge_record, judge_tlsrpt
+from postfix_mtasts.resolving.audit.judge import (
+    Rules,
+    describe,
+    judge_host,
+    judge_policy,
+    judge_record,
+    judge_tlsrpt,
+    span,
+)
 from tests.core.test_txt_records import ROWS, STRICTER, TOLERATED, texts
 from tests.support.fakes.owned import DAY, HOST, NOW, POLICY, D, certificate, presented
 
@@ -130,3 +138,12 @@ def test_a_certificate_is_described_in_one_line() -> None:
     assert describe(bare, NOW) == (
         "TLSv1.2, certificate of no DNS name (CN cn), issued by nobody named, expired 2 days ago"
     )
+
+
+SPANS = [(90 * DAY, "90 days"), (2 * DAY, "2 days"), (2 * DAY - 1, "47 hours"), (3_601, "1 hour"), (59, "0 hours")]
+
+
+@pytest.mark.parametrize(("seconds", "text"), SPANS)
+def test_a_span_is_told_in_days_or_hours(seconds: float, text: str) -> None:
+    """Whole ones, rounded down: what is left must not look longer."""
+    assert span(seconds) == text

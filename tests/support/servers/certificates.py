@@ -15,7 +15,7 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 DAY = datetime.timedelta(days=1)
 
@@ -60,6 +60,7 @@ class Authority:
         usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
         with_chain: bool = True,
         with_authority_key: bool = True,
+        issuer_url: str = "",
     ) -> bytes:
         """A leaf for *names* (wildcards and addresses too), as PEM: key, certificate, chain.
 
@@ -72,6 +73,10 @@ class Authority:
         if with_authority_key:
             ours = self._signer.key.public_key()
             builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ours), critical=False)
+        if issuer_url:
+            place = x509.UniformResourceIdentifier(issuer_url)
+            access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, place)
+            builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
         if names:
             critical = not common_name  # RFC 5280 section 4.2.1.6: where the subject is empty
             builder = builder.add_extension(x509.SubjectAlternativeName([_name(n) for n in names]), critical=critical)
