@@ -5,8 +5,8 @@ look-up in the reply cache. `_work` does everything else: it stops when the
 client does not read (BUFFER_LIMIT) or waits for too many replies
 (PENDING_LIMIT), and goes on when that changes.
 
-Rule: after TURN requests of one client, all other clients, timers and signals
-have their turn. Nothing more is read from the client until its next turn.
+Rule: after TURN requests of one client, fewer in a crowd, all other clients,
+timers and signals have their turn. Nothing more is read from the client until its next turn.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ BUFFER_LIMIT = 1 << 20  # bytes of unread replies
 WRITE_LIMIT = 1 << 17  # bytes of one write: more would sit in memory if the client never reads
 PENDING_LIMIT = 100  # requests that wait for an answer
 TURN = 100  # requests: a millisecond at most, and enough that turns cost little
+ROUND = 2_000  # requests parsed until all who wait had their turn: some 20 ms
+SHORT_TURN = 5  # requests, however many wait
 LINGER = 5.0  # seconds a closed connection may take to read what it was told
 
 Reply = Callable[[bytes], None]
@@ -38,6 +40,7 @@ class Service(Protocol):
 
     ready: dict[bytes, tuple[bytes, Cell]]
     tick: int  # goes up now and then; tells which connection was idle longest
+    queued: int  # connections that wait for their turn
 
     def answer(self, payload: bytes, later: Reply) -> bytes | None:
         """Return the reply frame, or None and call *later* with it once it is known."""
@@ -177,7 +180,7 @@ class Connection(asyncio.Protocol):
     def _parse(self) -> None:
         """Parse and answer the buffered requests one by one, at most a turn of them."""
         replies: list[bytes] = []
-        left, size = TURN, 0
+        left, size = max(SHORT_TURN, min(TURN, ROUND // (self._service.queued + 1))), 0
         while left and not self._paused and len(self._pending) < PENDING_LIMIT and not self._transport.is_closing():
             try:
                 payload = self._decoder.next_payload()
@@ -202,6 +205,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Take the next turn."""
         self._queued = False
+        self._service.queued -= 1
         self._work()
 
     def _ask(self, payload: bytes) -> bytes | None:
@@ -243,6 +247,7 @@ class Connection(asyncio.Protocol):
             return
         if more and not full:
             self._queued = True
+            self._service.queued += 1
             asyncio.get_running_loop().call_soon(self._go_on)
         if self._reading == (full or more or self._finishing):
             self._reading = not self._reading

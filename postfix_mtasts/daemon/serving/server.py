@@ -40,7 +40,7 @@ class Server:
     def __init__(self, reply_cache: ReplyCache, answer: Callable[[bytes, Reply], bytes | None]) -> None:
         self.ready: dict[bytes, tuple[bytes, Cell]] = reply_cache.ready
         self.answer = answer
-        self.tick = 0
+        self.tick = self.queued = 0
         self.connections: set[Connection] = set()
         self._listeners: dict[str, _Listener] = {}
         self._unread = Unread()

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from postfix_mtasts.core.netstring import encode
 from postfix_mtasts.daemon.serving import connection as module
-from postfix_mtasts.daemon.serving.connection import BUFFER_LIMIT, LINGER, PENDING_LIMIT, TURN, Connection
+from postfix_mtasts.daemon.serving.connection import (
+    BUFFER_LIMIT,
+    LINGER,
+    PENDING_LIMIT,
+    ROUND,
+    SHORT_TURN,
+    TURN,
+    Connection,
+)
 from tests.support.fakes.keeping import ManualClock, ManualLoop
 
 HIT = encode(b"postfix hit.example")
@@ -60,7 +68,7 @@ class World:
 
     def __init__(self) -> None:
         self.ready: dict[bytes, tuple[bytes, list[int]]] = {HIT: (encode(b"OK ready"), [0])}
-        self.tick = 7
+        self.tick, self.queued = 7, 0
         self.asked: list[bytes] = []
         self.waiting: dict[bytes, Callable[[bytes], None]] = {}
         self.open: list[Connection] = []
@@ -182,6 +190,27 @@ def test_a_turn_is_a_hundred_requests(title: str, requests: list[bytes], asked: 
         replies = [world.ready[HIT][0] if request == HIT else encode(b"re:a") for request in requests]
         more = [world.ready[HIT][0]] * (2 if tail else 1)
         assert world.transport.written == b"".join(replies + more)
+
+    asyncio.run(run())
+
+
+CROWDS = [(0, TURN), (ROUND // TURN, 95), (100, 19), (4_000, SHORT_TURN)]  # others that wait, requests of a turn
+
+
+@pytest.mark.parametrize(("queued", "share"), CROWDS)
+def test_a_turn_is_shorter_in_a_crowd(queued: int, share: int) -> None:
+    """So that a round of all who wait stays short, whoever else asks; and who goes counts no more."""
+
+    async def run() -> None:
+        world = World()
+        world.queued = queued
+        world.connection.data_received(encode(b"a") * 2 * TURN)
+        assert (len(world.asked), world.queued) == (share, queued + 1)
+        world.connection.connection_lost(None)
+        world.transport.close()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert world.queued == queued
 
     asyncio.run(run())
 
