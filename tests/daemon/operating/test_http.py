@@ -21,6 +21,7 @@ from postfix_mtasts.daemon.operating.http import HttpServer
 from postfix_mtasts.daemon.operating.numbers import Numbers
 from postfix_mtasts.errors import ListenError
 from tests.support.fakes.told import NUMBERS
+from tests.support.waiting import wait_until
 
 LINES = [
     'mtasts_lookups_total{answer="secure",map="postfix"} 3.0',
@@ -67,18 +68,19 @@ async def nothing_shown() -> Numbers:
     raise AssertionError
 
 
-Serve = Callable[..., None]
+Serve = Callable[..., HttpServer]
 
 
 @pytest.fixture
 def serve(loop: asyncio.AbstractEventLoop, address: str) -> Iterator[Serve]:
     servers: list[HttpServer] = []
 
-    def start(numbers: Numbers = NUMBERS, faults: Callable[[], list[str]] = list) -> None:
+    def start(numbers: Numbers = NUMBERS, faults: Callable[[], list[str]] = list) -> HttpServer:
         async def shown() -> Numbers:
             return numbers
 
         servers.append(HttpServer(address, loop, shown, faults))
+        return servers[-1]
 
     yield start
     for server in servers:
@@ -127,6 +129,7 @@ def test_a_loop_that_does_not_move_is_503(
         assert ask(address, "/metrics")[0] == 503
     finally:
         go_on.set()
+    monkeypatch.undo()
     assert ask(address, "/healthz")[0] == 200
     assert asyncio.run_coroutine_threadsafe(tasks(), loop).result(60) == 1
 
@@ -185,13 +188,14 @@ def test_a_client_that_does_not_read_has_a_deadline(
     serve: Serve, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answer is given up."""
-    monkeypatch.setattr(http, "CLIENT_PATIENCE", 0.5)
-    serve(faults=lambda: ["x" * 20_000_000])
+    monkeypatch.setattr(http, "CLIENT_PATIENCE", 2.0)
+    server = serve(faults=lambda: ["x" * 20_000_000])
     with connect(address) as sock:
         sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         received = 0
+        wait_until(lambda: bool(server._clients), "the request is there")
+        wait_until(lambda: not server._clients, "it is given up")
         with contextlib.suppress(ConnectionError):
-            threading.Event().wait(1.0)
             while data := sock.recv(1 << 20):
                 received += len(data)
         assert received < 20_000_000
