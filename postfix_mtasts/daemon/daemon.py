@@ -208,6 +208,7 @@ class Daemon:
             refresh_due=due,
             refresh_lag=lag,
             dns_up=self.parts.silence.up,
+            workers_up=not self.parts.pool.fault,
             workers=self.parts.pool.running,
             worker_deaths=self.parts.pool.deaths,
             faults=self.parts.health.faults(),

@@ -60,6 +60,7 @@ class RefreshNumbers:
 class WorkerNumbers:
     """The processes that fetch."""
 
+    up: Annotated[bool, Metric("mtasts_workers_up", _GAUGE, "Whether worker processes can be started.")]
     running: Annotated[int, Metric("mtasts_workers", _GAUGE, "Worker processes.")]
     deaths: Annotated[
         int, Metric("mtasts_worker_deaths", _COUNTER, "Worker processes that ended by themselves or stood still.")

@@ -30,12 +30,13 @@ class Running:
     refresh_due: int
     refresh_lag: float  # seconds
     dns_up: bool
+    workers_up: bool
     workers: int
     worker_deaths: int
     faults: list[str]  # a sentence each
 
 
-ALONE = Running("", [], None, 0, 0, 0.0, True, 0, 0, [])  # no daemon is around
+ALONE = Running("", [], None, 0, 0, 0.0, True, True, 0, 0, [])  # no daemon is around
 
 
 async def gather(
@@ -65,7 +66,7 @@ async def gather(
         refresh=RefreshNumbers(running.refresh_due, running.refresh_lag, failing),
         connections=running.connections,
         errors=counts.errors,
-        workers=WorkerNumbers(running.workers, running.worker_deaths),
+        workers=WorkerNumbers(running.workers_up, running.workers, running.worker_deaths),
     )
 
 

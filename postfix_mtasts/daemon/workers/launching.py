@@ -1,4 +1,4 @@
-"""How a worker process comes to be: forked from one that waits for that, or started afresh.
+"""Start worker processes: fork them from one that waits for that, or start them afresh.
 
 The forkserver is forked from the daemon before it has threads, with all that a
 worker imports, and then shares nearly all of its memory with it. A worker
@@ -48,7 +48,7 @@ class Child(Protocol):
     def pid(self) -> int: ...
 
     def end(self) -> str:
-        """End it at once, if it has not ended; how it did, as the end of a sentence."""
+        """End it at once, if it has not ended; return how it ended, as a sentence."""
 
 
 class Launcher(Protocol):
@@ -72,7 +72,7 @@ class _Started:
 
 
 def start_afresh(theirs: socket.socket, ca_file: str | None = None) -> Child:
-    """A Launcher: a new interpreter, in the tenth of a second that it takes to import."""
+    """Start a new interpreter, which takes a tenth of a second; a Launcher."""
     # -P: a requests.py in the working directory is not ours to run
     command = [sys.executable, "-P", "-c", _START, _PACKAGE, str(theirs.fileno()), str(os.getpid())]
     return _Started(subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]))
@@ -122,7 +122,7 @@ class Forkserver:
         self._socket: socket.socket | None = ours
 
     def __call__(self, theirs: socket.socket, ca_file: str | None) -> Child:
-        """A Launcher."""
+        """Fork a worker; a Launcher."""
         if self._socket is not None:
             try:
                 socket.send_fds(self._socket, [json.dumps(ca_file).encode()], [theirs.fileno()])
@@ -182,7 +182,7 @@ def _run(commands: socket.socket, parent: int, ca_file: str | None) -> None:
 
 
 def _let_go_of_all_but(kept: int) -> None:
-    """Close what the daemon had open: sockets of systemd, above all."""
+    """Close what the daemon had open, above all the sockets that systemd passed."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > _STDERR and int(name) != kept:
             with suppress(OSError):

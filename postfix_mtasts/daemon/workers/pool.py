@@ -1,4 +1,4 @@
-"""Blocking work done in worker processes: handing it out, and outliving the processes.
+"""Hand jobs to worker processes, and replace the processes that fail.
 
 The Pool is a Resolver: it hands a job over and calls back on the loop with
 what it ended in, always, once: an answer, or a fault of our own. (DANE facts
@@ -82,11 +82,11 @@ class Pool:
 
     @property
     def running(self) -> int:
-        """How many worker processes there are."""
+        """Count the worker processes."""
         return len(self._workers) + len(self._retired)
 
     def configure(self, settings: Settings) -> None:
-        """Let later jobs run under *settings*; those under way keep the worker they began with."""
+        """Run later jobs under *settings*; those under way keep the worker they began with."""
         self._number = min(WORKERS, os.cpu_count() or 1) if settings.fetch.parallel >= SHARED_FROM else 1
         share = replace(settings.fetch, parallel=settings.fetch.parallel // self._number)
         self._orders = Orders(settings.dns, share, settings.lookup.wait)
@@ -192,7 +192,7 @@ class Pool:
         return worker
 
     def _lost(self, worker: WorkerProcess, why: str) -> None:
-        """A worker is gone: its jobs go to others."""
+        """Give the jobs of a worker that is gone to others."""
         if self._stopped:
             return
         tasks = list(worker.tasks.values())
@@ -216,7 +216,7 @@ class Pool:
                 self._give(task)
 
     def _failed(self, why: str) -> None:
-        """No worker could be started: try again after a pause, the longer the more often."""
+        """Try again after a pause, since no worker could be started; the pause grows each time."""
         first, last = PAUSES
         pause = min(last, first * 2**self._failures)
         if why != self.fault:
@@ -232,7 +232,7 @@ class Pool:
             asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
 
     def _look(self) -> None:
-        """See whether the workers that have jobs move, and whether there can be one again."""
+        """Replace workers that stand still, end idle ones, and try to start one where none could be."""
         self._looking = False
         if self._stopped:
             return

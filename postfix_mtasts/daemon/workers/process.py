@@ -1,4 +1,4 @@
-"""One worker process, as the daemon sees it: the lines from it, the jobs it has, whether it moves.
+"""Speak to one worker process: its lines, its jobs, and whether it moves.
 
 What is to be done with its jobs when it dies or stands still is pool.py's.
 """
@@ -89,7 +89,7 @@ class WorkerProcess(asyncio.Protocol):
             self._say(line)
 
     def give(self, task: Task) -> None:
-        """Have it do *task*."""
+        """Hand it *task*."""
         task.tries += 1
         self.tasks[task.number] = task
         self._say(job_to_json(task.number, task.job))
@@ -134,7 +134,7 @@ class WorkerProcess(asyncio.Protocol):
         self._lost(self, self.why or how)
 
     def stands_still(self) -> bool:
-        """Whether it owes us a sign of life for too long; if it owes none, one is asked for now."""
+        """Return whether it has owed a sign of life for too long; if it owes none, ask for one."""
         now = self._loop.time()
         if self._asked_at is None:
             self._pings += 1
@@ -148,7 +148,7 @@ class WorkerProcess(asyncio.Protocol):
         return now - self._asked_at > STILL
 
     def _processor_time(self) -> float:
-        """Seconds that it has used: one that waits for a busy processor is slow, and not stuck."""
+        """Return the seconds it has used: a process that waits for a busy processor is slow, not stuck."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -156,7 +156,7 @@ class WorkerProcess(asyncio.Protocol):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, proc(5)
 
     def kill(self, why: str) -> str:
-        """End it; what it was doing is the pool's to give to others, once `lost` is called. How it ended."""
+        """End it, and say how it ended; the pool gives its jobs to others once `lost` is called."""
         self.why = self.why or why
         how = self._child.end()
         if self._transport is not None:

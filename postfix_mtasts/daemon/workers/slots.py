@@ -1,4 +1,4 @@
-"""Which fetch may begin, and which one gives way: rules over tickets, without threads or clocks.
+"""Decide which fetch may begin and which one gives way; no threads or clocks here.
 
 Hosts that hang, however many they are, must shut out neither lookups of
 healthy domains nor refreshes, and an overload of ours is not their failure.
@@ -52,7 +52,7 @@ class Ticket:
 
 
 def network(address: str) -> str:
-    """What counts as one address: an IPv6 /64 belongs to one host."""
+    """Return what counts as one address: an IPv6 /64 belongs to one customer."""
     parsed = ip_address(address)
     return str(int(parsed) >> 64) if isinstance(parsed, IPv6Address) else address
 
@@ -94,7 +94,7 @@ class Slots:
         self._arrived[ticket.urgency].append(ticket)
 
     def begin(self, now: float) -> list[Ticket]:
-        """The tickets whose turn has come; they run from now on."""
+        """Begin and return the tickets whose turn has come."""
         begun = []
         for urgency in self._ready:
             while self._has_room(urgency) and (ticket := self._next(urgency)) is not None:
@@ -118,7 +118,7 @@ class Slots:
         self._unblock(place)
 
     def give_way(self, now: float) -> list[Ticket]:
-        """The tickets that ran for long enough while others wait; their places are free at once."""
+        """Free the places of tickets that ran for long enough while others wait, and return those tickets."""
         given: dict[Ticket, None] = {}
         for urgency, ready in self._ready.items():
             wanted = sum(ticket.state is _State.READY for ticket in ready)
@@ -137,7 +137,7 @@ class Slots:
         return list(given)
 
     def drop(self, now: float) -> list[Ticket]:
-        """The tickets that waited too long for a place; they wait no more."""
+        """Take out and return the tickets that waited too long for a place."""
         dropped = []
         for urgency, arrived in self._arrived.items():
             while arrived and (

@@ -1,4 +1,4 @@
-"""Threads for blocking jobs: started when they would help, kept, never waited for at exit.
+"""Run blocking jobs in threads, which are started when they would help, kept, and not waited for at exit.
 
 A few threads keep a processor busy with fetches; more of them only fight for
 the interpreter (64 made a third fewer fetches than 16). Hosts that hang,
@@ -48,7 +48,7 @@ class Crew:
                 self._short.set()
 
     def _start(self, number: int) -> bool:
-        """Start further threads; whether the system has them to give."""
+        """Start further threads; return whether the system has them to give."""
         for _ in range(min(number, self._limit - self._size)):
             thread = threading.Thread(target=self._work, name=f"{self._name}-{self._size + 1}", daemon=True)
             try:
@@ -83,7 +83,7 @@ class Crew:
                 dropped()
 
     def _late(self) -> list[Work]:
-        """Take out what waited too long; what to do about it."""
+        """Take out what waited too long, and return what to do about it."""
         until, late = time.monotonic() - self._patience, []
         while self._jobs and self._jobs[0][0] <= until:
             _, job, dropped = self._jobs.popleft()

@@ -1,4 +1,4 @@
-"""Fetches, begun when slots.py says that it is their turn, and given up when it says so.
+"""Begin fetches when slots.py says that it is their turn, and give them up when it says so.
 
 A fetch that waits holds no thread. A thread of its own, the clerk, looks at
 those that wait while there are any.
@@ -39,7 +39,7 @@ class Turns(Generic[T]):
         threading.Thread(target=self._clerk, name="turns", daemon=True).start()
 
     def wait(self, ticket: T) -> bool:
-        """Whether *ticket* may begin at once, in this thread; else it is started when it is its turn."""
+        """Return whether *ticket* may begin at once, in this thread; else start it when it is its turn."""
         with self._changed:
             self._slots.add(ticket)
             begun = self._slots.begin(time.monotonic())
@@ -49,7 +49,7 @@ class Turns(Generic[T]):
         return ticket in begun
 
     def leave(self, ticket: T) -> None:
-        """The fetch is over."""
+        """Free the place of a fetch that is over."""
         with self._changed:
             self._slots.leave(ticket)
             begun = self._slots.begin(time.monotonic()) if self._slots.waiting else []

@@ -1,4 +1,4 @@
-"""The worker process: asks DNS and fetches policies, so that the daemon's own process need not.
+"""Ask DNS and fetch policies, in a process that is not the daemon's own.
 
 TLS and HTTP beside the event loop starve it (each of its callbacks would have
 to win the GIL back), and hostile certificates, HTTP answers and policies are
@@ -66,7 +66,7 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # prctl(2)
 
 
 def _descriptors() -> int:
-    """How many files may be open, beside the few that the process itself needs."""
+    """Return how many files may be open, beside the few that the process itself needs."""
     return max(DESCRIPTORS_EACH, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
 
 

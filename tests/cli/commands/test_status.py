@@ -45,7 +45,7 @@ STATUS: dict[str, Any] = {
     },
     "refresh": {"due": 3, "lag": 150.0, "failing": 2},
     "dns_up": True,
-    "workers": {"running": 2, "deaths": 0},
+    "workers": {"up": True, "running": 2, "deaths": 0},
     "fetches": {"sts-webpki-invalid": 4, "ok": 1_234},
     "dns_queries": {"TXT": {"ok": 5_000}},
     "reports": {"sent": 4},

@@ -41,5 +41,5 @@ NUMBERS = Numbers(
     refresh=RefreshNumbers(9, 10.5, 2),
     connections=6,
     errors=8,
-    workers=WorkerNumbers(2, 3),
+    workers=WorkerNumbers(False, 2, 3),
 )
