@@ -202,7 +202,8 @@ def _read_answer(fetch: Fetch, response: requests.Response) -> bytes:
     status = response.status_code
     if 300 <= status < 400 and "Location" in response.headers:
         target = response.headers["Location"][:_SHOWN]
-        fault = Fault.HTTP_SLASHES if "//" in target.partition("://")[2].partition("/")[2] else Fault.HTTP_REDIRECT
+        path = target.partition("://")[2] or target[1:]  # of a relative one the first slash is its own
+        fault = Fault.HTTP_SLASHES if "//" in path else Fault.HTTP_REDIRECT
         raise fetch.failure(fault, f"{status} points to {target!r}")
     if status != 200:
         raise fetch.failure(Fault.HTTP_STATUS, str(status))

@@ -58,7 +58,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print one JSON object a line")
     how.add_argument("--monitor", action="store_true", help="print in the Monitoring Plugins format")
-    how.add_argument("--codes", action="store_true", help="list all codes with severity and meaning, and end")
     parser.add_argument("--no-mail", action="store_true", help="connect to no mail host")
     parser.add_argument(
         "--expiry-days",
@@ -67,6 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         default=14,
         help="warn of certificates with fewer days left (default: 14)",
     )
+    parser.add_argument("--codes", action="store_true", help="list all codes with severity and meaning, and end")
     parser.add_argument("--metrics", metavar="FILE", help="also write a textfile for node_exporter")
     parser.set_defaults(run=run)
 

@@ -171,7 +171,8 @@ def _host(seen: HostSeen, rules: Rules) -> Iterator[Finding]:
         if look is None or _unreachable(look):
             why = look.refused if look is not None and look.refused is not None else _LATE
             text = f"no connection to port 443: {why.value}" if why.fault is Fault.NOT_CONNECTED else str(why)
-            yield find("host-unreachable", address, text, domain=rules.domain, enforced=not answered)
+            none = not answered and not place.no_route  # what was not tried may answer
+            yield find("host-unreachable", address, text, domain=rules.domain, enforced=none)
         else:
             yield from _host_look(address, look, place.name, rules)
     bodies = {look.body for look in answered if look.body is not None}

@@ -89,7 +89,7 @@ def _host(place: Addresses, seen: MailSeen, rules: Rules) -> Iterator[Finding]:
         return
     looks = {address: seen.looks.get((host, address)) for address in place.usable}
     greeted = [look for look in looks.values() if look is not None and not _unreachable(look)]
-    some = Severity.WARNING if greeted else None
+    some = Severity.WARNING if greeted or place.no_route else None  # what was not tried may answer
     for address, look in looks.items():
         where = f"{host} [{address}]"
         if look is None:

@@ -37,6 +37,11 @@ MAIL: list[tuple[str, MailSeen, list[tuple[str, str, str]]]] = [
     ("good", mail(GOOD), []),
     ("one address of two is dead", mail(refused(Fault.MAIL_NOT_CONNECTED), GOOD), [("mail-unreachable", "w", WHERE)]),
     ("all addresses are dead", mail(refused(Fault.MAIL_NOT_CONNECTED)), [("mail-unreachable", "ew", WHERE)]),
+    (
+        "IPv4 is dead, and IPv6 was not tried",
+        mail(refused(Fault.MAIL_NOT_CONNECTED), no_route=("2001:db8::1",)),
+        [("ipv6-untried", "i", MX), ("mail-unreachable", "w", WHERE)],
+    ),
     ("greeted with 554", mail(refused(Fault.MAIL_GREETING)), [("mail-unreachable", "ew", WHERE)]),
     ("no SMTP", mail(refused(Fault.MAIL_GARBAGE)), [("mail-unreachable", "ew", WHERE)]),
     ("silent", mail(refused(Fault.MAIL_LATE)), [("mail-unreachable", "ew", WHERE)]),
