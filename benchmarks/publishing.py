@@ -253,6 +253,7 @@ def certified(serve: Serve) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", help="only this one: speed, memory, clients, orders or killed")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each round of the load")
     args = parser.parse_args()
     if not inside():
@@ -269,6 +270,8 @@ def main() -> None:
             ("orders", lambda place: orders(place, kill=False)),
             ("killed", lambda place: orders(place, kill=True)),
         ):
+            if args.part not in (None, part):
+                continue
             (directory / part).mkdir()
             run(directory / part)
 

@@ -66,6 +66,8 @@ class Parts:
         self._publisher = Publisher(Path(publish.directory), History(state / "domains"), clock, self._table_changed)
         self._publisher.look()  # what the history says is served from the first moment on
         self._serve(self._publisher.table)
+        if self._files is not None:
+            self._files.look(self._hosts())
 
     def _make_ordered(self, state: Path) -> Certificates:
         from ..adapters.acme import AcmeServer  # it takes a while, and only this needs it
@@ -129,13 +131,15 @@ class Parts:
 
     def _serve(self, table: Table) -> None:
         self.host.table = table
-        names = [HOST_LABEL + domain for domain in table]
-        if self._publish.report_host is not None:
-            names.append(self._publish.report_host)
         for part in (self._files, self._ordered):
             if part is not None:
-                part.want(names)
+                part.want(self._hosts())
         self._follow()
+
+    def _hosts(self) -> list[str]:
+        """The names that need a certificate."""
+        names = [HOST_LABEL + domain for domain in self.host.table]
+        return [*names, self._publish.report_host] if self._publish.report_host is not None else names
 
     def _certificate_changed(self, name: str, certificate: Certificate) -> None:
         self._names.put(name, certificate.pem)

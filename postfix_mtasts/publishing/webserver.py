@@ -28,6 +28,7 @@ KEEP_ALIVE = 30.0  # seconds without a request
 LOOK_EVERY = 1.0  # seconds between two looks for requests that do not arrive
 BACKLOG = 1_024
 VERSIONS = (HttpVersion10, HttpVersion11)  # older aiohttp takes any
+LOOK_SOON = 0.02  # the same, while the server ends
 ACCEPTED_AT_ONCE = 64  # of one listener, before others have their turn
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -84,8 +85,12 @@ class WebServer:
         self._listeners.clear()
 
     async def close(self, seconds: float) -> None:
-        """Answer what was asked, *seconds* at most, then close every connection."""
+        """Answer what was asked, and who was accepted and is yet to ask, *seconds* at most; then close."""
         self.stop_accepting()
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + min(seconds, ARRIVAL)
+        while loop.time() < ends and any(client.fresh for client in self._clients):
+            await asyncio.sleep(LOOK_SOON)
         await self._web.shutdown(seconds)
         if self._looking is not None:
             self._looking.cancel()
@@ -144,14 +149,18 @@ class WebServer:
         if client is None:  # it went while the request waited for its turn
             return web.Response(status=503)
         client.begin_request()
+        response: web.StreamResponse
         try:
             if sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > HEADER_LIMIT:
-                response: web.StreamResponse = web.Response(status=431)
+                response = web.Response(status=431)
                 response.force_close()
                 return response
             if request.version not in VERSIONS:
                 return web.Response(status=505)
-            return await self._handler(request)
+            response = await self._handler(request)
+            if not self._listeners:  # it ends: nobody should ask again here
+                response.force_close()
+            return response
         except web.HTTPException:
             raise
         except Exception:
@@ -173,10 +182,16 @@ class _Client(asyncio.Protocol):
         self._waits_since: float | None = self._loop.time()  # for a request to arrive whole
         self._header = 0  # bytes of a header that has no end yet
         self._requests = 0  # being answered
+        self._answered = False
 
     @property
     def busy(self) -> bool:
         return self._requests > 0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it was accepted and has had no answer yet."""
+        return not self._answered
 
     def overdue(self, now: float) -> bool:
         """Whether a handshake or a request took too long to arrive."""
@@ -214,6 +229,7 @@ class _Client(asyncio.Protocol):
     def end_request(self, unread: bool) -> None:
         """A request is answered; *unread*: what is still to come of its body is thrown away, for a while."""
         self._requests -= 1
+        self._answered = True
         if unread:
             self._header = -1
             self._waits_since = self._loop.time()
