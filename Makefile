@@ -47,7 +47,7 @@ demo: $(VENV)/installed-run
 	$(BIN)/python -m demo.demo
 
 check: lint
-	$(BIN)/python -X dev -W error -m pytest -q $(or $(TESTS),$(UNIT))
+	$(BIN)/python -X dev -W error -m pytest -q $(or $(TESTS),-n 4 --dist loadfile $(UNIT))
 
 test: lint
 	if [ "$$(id -u)" = 0 ]; then tests/support/apt-install $(SERVERS); fi
