@@ -1,7 +1,8 @@
 """TLS reports (RFC 8460): a liberal reader into frozen values, with strict sums.
 
-Bytes of one JSON document in, reports out. Mails, gzip and zip are
-adapters/mailbox.py's work; what a report means is for reports/ to say.
+Bytes of one JSON document in, reports out. JSON itself is reportjson.py's
+work, mails, gzip and zip adapters/mailbox.py's; what a report means is for
+reports/ to say.
 
 Rule 1: reading is liberal. Whatever senders were seen to write is read: times
         without a zone, text where a list belongs, lists where text belongs,
@@ -9,9 +10,7 @@ Rule 1: reading is liberal. Whatever senders were seen to write is read: times
 Rule 2: counting is strict. A count that cannot be believed is 0, a policy's
         own total wins over its details, sessions told both as sts and as tlsa
         count once. Whatever does not add up is named in Report.odd.
-Rule 3: a document is bounded before it is parsed: brackets and commas are what
-        costs memory, and nothing nests deep in a report.
-Rule 4: all text is harmless to store: no lone surrogate, no NUL, bounded.
+Rule 3: all text is harmless to store: no lone surrogate, no NUL, bounded.
 
 Source: RFC 8460 section 4.4 with erratum 6241.
 """
@@ -22,13 +21,14 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from ..errors import DomainError, ReportError
 from .names import parse_domain
+from .reportjson import json_values
 from .reporttimes import parse_time
 
 POLICY_LIMIT = 100_000  # policies of one mail
@@ -37,17 +37,10 @@ REPORT_LIMIT = 1_000  # reports of one mail
 COUNT_LIMIT = 10**12  # sessions; nobody has more in one report
 UNSPECIFIED = "unspecified"  # the result of failures that no detail explains
 
-_BRACKETS, _COMMAS = 800_000, 3_000_000  # in one document: about what 100,000 policies have
-_DEPTH = 100  # levels of nesting; a report has 6, and what Python bears differs from version to version
-_LARGE = 8 * 1024 * 1024  # bytes; one wide character would make a document of this size take four times as much
 _TEXT_LIMIT, _REASON_LIMIT, _LINES = 1_000, 2_000, 100  # characters, characters, lines of a policy
 _ODD_LIMIT = 20  # reasons told of one report
 _MEMBERS = ("organization-name", "date-range", "report-id", "policies")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_BRACKET = re.compile(r"[\[\]{}]")
-_WIDE = re.compile(rb"[\xf0-\xf7][\x80-\xbf]{3}")
-_VISIBLE = re.compile(r"[^ \t\r\n]")
 _ADDRESS_PREFIX = re.compile(r"^\[?(?:IPv6:)?", re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9]{1,15}", re.ASCII)
 _ID_IN_SUBJECT = re.compile(r"Report-ID:\s*<?([^<>\s]+)>?", re.IGNORECASE)
@@ -167,7 +160,7 @@ def read_reports(document: bytes | bytearray, hints: Hints = Hints(), room: Room
 
     Raises: ReportError.
     """
-    found = [value for value in _values(document) if isinstance(value, dict) and _is_report(value)]
+    found = [value for value in json_values(document) if isinstance(value, dict) and _is_report(value)]
     if not found:
         raise ReportError("not a report")
     room = room or Room()
@@ -201,63 +194,6 @@ def normal_domain(text: str) -> str:
         return parse_domain(text)
     except DomainError:
         return text
-
-
-# From bytes to JSON values.
-
-
-def _values(document: bytes | bytearray) -> Iterator[Any]:
-    """The JSON values of a document; those in a list one by one. Raises: ReportError."""
-    if document.count(b"[") + document.count(b"{") > _BRACKETS or document.count(b",") > _COMMAS:
-        raise ReportError("too many values")
-    text = _decoded(document)
-    if _depth(text) > _DEPTH:
-        raise ReportError("too deep")
-    decoder = json.JSONDecoder(parse_int=_integer, parse_float=_float)
-    at, read = 0, 0
-    while start := _VISIBLE.search(text, at):
-        try:
-            value, at = decoder.raw_decode(text, start.start())
-        except RecursionError:
-            raise ReportError("too deep") from None
-        except ValueError:
-            if read:  # what trails a report is not part of it
-                return
-            raise ReportError("not JSON") from None
-        read += 1
-        yield from value if isinstance(value, list) else [value]
-    if not read:
-        raise ReportError("empty")
-
-
-def _depth(text: str) -> int:
-    """How deep brackets nest, as far as it matters."""
-    if text.count("[") + text.count("{") <= _DEPTH:
-        return 0
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _decoded(document: bytes | bytearray) -> str:
-    """The text of a document in UTF-8, -16 or -32; Latin-1 if it is none of them."""
-    if len(document) > _LARGE:
-        document = _WIDE.sub(b"?", document)
-    try:
-        return document.decode(json.detect_encoding(document)).lstrip("\ufeff")
-    except UnicodeDecodeError:
-        return document.decode("latin-1")
-
-
-def _integer(text: str) -> int:
-    """An integer; one of more digits than any count has is one over the limit (int() refuses 5,000)."""
-    return int(text) if len(text) <= 20 else -COUNT_LIMIT if text.startswith("-") else 10 * COUNT_LIMIT
-
-
-def _float(text: str) -> float:
-    return float(text) if len(text) <= 400 else float("nan")
 
 
 def _is_report(value: dict[str, Any]) -> bool:
@@ -297,8 +233,8 @@ def _lines(value: Any) -> tuple[str, ...]:
     """A policy's lines or MX hosts: a list, one text of many lines, or one text that holds a list as JSON."""
     texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     if len(texts) == 1 and isinstance(texts[0], str) and texts[0].lstrip().startswith("["):
-        with contextlib.suppress(ValueError, RecursionError):
-            texts = json.loads(texts[0][: _LINES * _TEXT_LIMIT], parse_int=_integer, parse_float=_float)
+        with contextlib.suppress(ReportError):
+            texts = list(json_values(clean(texts[0], _LINES * _TEXT_LIMIT).encode()))
     lines = [line for text in texts[:_LINES] if isinstance(text, str) for line in clean(text).splitlines()]
     return tuple(line.strip() for line in lines if line.strip())[:_LINES]
 

@@ -85,10 +85,10 @@ def test_fifty_at_once_into_a_store_that_is_not_there_yet(store: Store) -> None:
     store.check()
 
 
-def test_the_same_mail_fifty_times_at_once_is_one_report(store: Store) -> None:
+def test_the_same_mail_twenty_times_at_once_is_one_report(store: Store) -> None:
     """And each delivery succeeds."""
     with ThreadPoolExecutor(CROWD) as crowd:
-        outcomes = list(crowd.map(store.receive, [message(1)] * CROWD))
+        outcomes = list(crowd.map(store.receive, [message(1)] * 20))
     assert {code for code, _ in outcomes} == {0}
     assert store.ids() == ["1"]
 
