@@ -46,7 +46,7 @@ def tlsrpt_text(uris: Sequence[str]) -> str | None:
         return None
     escaped = [uri.replace("!", "%21").replace(",", "%2C").replace(";", "%3B") for uri in uris]
     text = f"v=TLSRPTv1; rua={','.join(escaped)}"
-    read_record([text.encode("ascii", "replace")])
+    read_record([text.encode()])
     return text
 
 
