@@ -203,7 +203,7 @@ def _part(
             budget.take(len(decoded))
             content = memoryview(decoded)
         yield from _message(content, budget, depth + 1)
-    elif kind in _TYPES or _NAMES.search(header.name):
+    elif kind in _TYPES or _NAMES.search(header.name) or (claimed and _looks_packed(bytes(body[:64]))):
         name = header.name
         claimed = claimed or kind in _TLSRPT_TYPES or bool(_REPORT_NAME.search(name))
         hints = hints.or_else(hints_of_name(name))
@@ -224,6 +224,11 @@ def _pieces(body: memoryview, boundary: str) -> Iterator[memoryview]:
         start = match.end() + 1
     if start is not None:
         yield body[start:]
+
+
+def _looks_packed(begin: bytes) -> bool:
+    """Whether a body that begins so may be a report, whatever type it is given."""
+    return begin.lstrip().startswith((_GZIP, _ZIP, b"{")) or bool(_BASE64_BEGIN.match(begin))
 
 
 def _decoded(body: memoryview, encoding: str) -> bytes:

@@ -29,6 +29,8 @@ LINES = 200  # of one table
 _CUT = 200  # characters of one text
 _NAMES = 6  # named of many
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode's categories of what cannot be seen
+_MARKS = ("Mn", "Me")  # what is written over the character before it
+_STACKED = 3  # marks over one character; more would cover the lines above
 OTHER = "other"
 
 
@@ -121,7 +123,13 @@ def visible(text: object) -> str:
     said = str(text)
     if len(said) > _CUT:
         said = said[:_CUT] + "..."
-    return "".join(f"\\u{{{ord(char):x}}}" if unicodedata.category(char) in _HIDDEN else char for char in said)
+    shown, marks = [], 0
+    for char in said:
+        category = unicodedata.category(char)
+        marks = marks + 1 if category in _MARKS else 0
+        hidden = category in _HIDDEN or marks > _STACKED
+        shown.append(f"\\u{{{ord(char):x}}}" if hidden else char)
+    return "".join(shown)
 
 
 def _environment() -> Environment:

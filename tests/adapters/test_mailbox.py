@@ -45,6 +45,7 @@ def told(mail: bytes) -> list[bytes | str]:
 BASE64 = base64.encodebytes(GZIP)
 TLSRPT = "Content-Type: application/tlsrpt+gzip"
 QUOTED = "Content-Type: application/json\nContent-Transfer-Encoding: quoted-printable"
+TLSRPT_REPORT = 'report; report-type="tlsrpt"'
 BOUNCE = 'report; report-type="delivery-status"'
 READ = [
     ("base64", part(TLSRPT + "\nContent-Transfer-Encoding: base64", BASE64)),
@@ -73,6 +74,8 @@ READ = [
     ("multipart with CR CR LF", multipart(part(TLSRPT, BASE64)).replace(b"\n", b"\r\r\n")),
     ("a forwarded mail", multipart(part("Content-Type: message/rfc822", part(TLSRPT, GZIP)))),
     ("a From_ line in front", b"From x@y Mon Jun  1 00:00:00 2026\n" + part(TLSRPT, GZIP)),
+    ("another type in a report", multipart(part("Content-Type: application/x-tls", GZIP), subtype=TLSRPT_REPORT)),
+    ("plain text in a report", multipart(part("Content-Type: text/plain", BASE64), subtype=TLSRPT_REPORT)),
     ("a part without a header", multipart(b"\nhello", part(TLSRPT, GZIP))),
 ]
 

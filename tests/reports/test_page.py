@@ -130,9 +130,15 @@ def test_the_main_part_serves_a_page_of_others(tmp_path: Path) -> None:
         assert section(look(store, ALL)).lstrip().startswith('<section class="verdict empty">')
 
 
-@pytest.mark.parametrize(
-    ("text", "want"), [("plain ü 漢", "plain ü 漢"), ("\x00\ue000", "\\u{0}\\u{e000}"), ("x" * 500, "x" * 200 + "...")]
-)
+VISIBLE = [
+    ("plain ü 漢", "plain ü 漢"),
+    ("\x00\ue000", "\\u{0}\\u{e000}"),
+    ("e\u0301\u0302\u0303\u0304x\u0301", "e\u0301\u0302\u0303\\u{304}x\u0301"),
+    ("x" * 500, "x" * 200 + "..."),
+]
+
+
+@pytest.mark.parametrize(("text", "want"), VISIBLE)
 def test_visible(text: str, want: str) -> None:
-    """What cannot be seen is spelled out; what is long is cut."""
+    """What cannot be seen or covers its neighbours is spelled out; what is long is cut."""
     assert visible(text) == want
