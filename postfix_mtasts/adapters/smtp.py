@@ -107,9 +107,12 @@ def _start_tls(fetch: Fetch, lines: _Lines, name: str) -> None:
     hello = lines.ask(f"EHLO {name}")
     if hello.code != 250:
         raise fetch.failure(Fault.MAIL_EHLO, hello.text)
-    if not any(word.split(" ")[0].upper() == "STARTTLS" for word in hello.words):
+    if not any(word.split(" ")[0].upper() == "STARTTLS" for word in hello.words[1:]):  # the first is its name
         raise fetch.failure(Fault.MAIL_NO_STARTTLS)
-    ready = lines.ask("STARTTLS")
+    try:
+        ready = lines.ask("STARTTLS")
+    except FetchError as error:  # to offer it and to go away when it is wanted is to refuse it
+        raise fetch.failure(Fault.MAIL_STARTTLS_REFUSED, str(error)) from error
     if ready.code != 220:
         raise fetch.failure(Fault.MAIL_STARTTLS_REFUSED, ready.text)
 

@@ -100,6 +100,10 @@ def test_a_good_host_is_greeted_once(world: World) -> None:
     assert look.presented.leaf.names == (NAME,)
 
 
+def leaves(sock: socket.socket, seen: Seen) -> None:
+    seen.requests.append(_line(sock))
+
+
 def garbles(sock: socket.socket, seen: Seen) -> None:
     sock.sendall(b"250 hello\r\n" * 2_000)
     seen.over.wait(20)
@@ -119,7 +123,8 @@ REFUSED: list[tuple[str, Callable[[World], Script], Fault]] = [
     ("no STARTTLS", lambda world: tell(b"250-mx\r\n250 8BITMIME\r\n"), Fault.MAIL_NO_STARTTLS),
     ("a word like STARTTLS", lambda world: tell(b"250-mx\r\n250 XSTARTTLS\r\n"), Fault.MAIL_NO_STARTTLS),
     ("STARTTLS refused", lambda world: tell(HELLO, b"454 not now\r\n"), Fault.MAIL_STARTTLS_REFUSED),
-    ("closed at STARTTLS", lambda world: smtp(HELLO, then=lambda sock, seen: None), Fault.MAIL_CLOSED),
+    ("closed at STARTTLS", lambda world: smtp(HELLO, then=leaves), Fault.MAIL_STARTTLS_REFUSED),
+    ("garbage for an answer to STARTTLS", lambda world: tell(HELLO, b"\x00\n"), Fault.MAIL_STARTTLS_REFUSED),
     (
         "garbage for a handshake",
         lambda world: smtp(HELLO, b"220 go\r\n", then=garbles),
