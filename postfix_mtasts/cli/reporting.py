@@ -254,11 +254,11 @@ def _verdict(summary: Summary) -> Iterator[str]:
     else:
         yield f"All is well: none of {summary.sessions:,} sessions failed."
     sources, reports = len(summary.sources), summary.reports
-    yield f"So {'says' if reports == 1 else 'say'} {reports:,} report{'' if reports == 1 else 's'}"
-    yield f"from {sources:,} organization{'' if sources == 1 else 's'}"
+    yield f"{reports:,} report{'' if reports == 1 else 's'} from {sources:,} organization{'' if sources == 1 else 's'}"
     if summary.window.domain is not None:
         yield f"about {name(summary.window.domain)}"
-    yield f"for the days from {day_text(summary.first or 0)} to {day_text(summary.last or 0)}."
+    first, last = day_text(summary.first or 0), day_text(summary.last or 0)
+    yield f"tell{'s' if reports == 1 else ''} of {first}." if first == last else f"tell of {first} to {last}."
     if summary.odd:
         yield f"{summary.odd:,} of the reports {'has' if summary.odd == 1 else 'have'} remarks."
     if summary.conflicts:
@@ -273,7 +273,7 @@ def _when(result: Result) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    told = ", ".join(name(text) for text in names[:_NAMES])
+    told = ", ".join(name(text) if text else "not named" for text in names[:_NAMES])
     return told + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
 
 

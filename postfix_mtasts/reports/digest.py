@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from ..adapters import reportsums
 from ..adapters.reportdb import ReportDb
 from ..adapters.reportsums import FailedRow, Window
-from ..core.findings.reports import explain_result
 from ..core.quoting import escape
 from ..core.reporttimes import day_text
-from .summary import result_of
+from .summary import explained, result_of
 
 LINES = 200  # of one digest
 MONTH = 30 * 86400.0
@@ -161,7 +160,7 @@ def _section(title: str, problems: Sequence[Problem], say: Callable[[Problem], I
 
 
 def _problem(problem: Problem) -> Iterator[str]:
-    words = explain_result(problem.result)
+    words = explained(problem.result, [problem.domain])
     at = f" at {_listed(problem.mx)}" if problem.mx else ""
     yield f"  {_title(problem)}"
     sources = _listed(problem.sources) if problem.sources else "an unnamed sender"

@@ -7,18 +7,20 @@ Rule 2: failures alone have a result and an MX host; successes have "" there.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ..adapters import reportsums
 from ..adapters.reportdb import ReportDb
 from ..adapters.reportsums import FailedRow, Window
-from ..core.findings.reports import UNSPECIFIED, explain_result
+from ..core.findings.reports import UNSPECIFIED, Explained, explain_result
 
 KEYS = ("result", "source", "day", "mx", "policy", "domain")  # what rows() can sum by
 
+_DOMAIN = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 _REASONS = 3  # of one result, told in the sender's words
 
 
@@ -108,6 +110,14 @@ def result_of(row: FailedRow) -> str:
     return row.result if row.explained else UNSPECIFIED
 
 
+def explained(result: str, domains: Sequence[str]) -> Explained:
+    """The words for a result, with the domain's name in the commands to run where it is about one."""
+    words = explain_result(result)
+    if len(domains) != 1 or not _DOMAIN.fullmatch(domains[0]):
+        return words
+    return Explained(*(text.replace("DOMAIN", domains[0]) for text in (words.meaning, words.advice)))
+
+
 def summarize(facts: Facts) -> Summary:
     """Raises: StoreError."""
     store, window, by_source, failures = facts.store, facts.window, facts.sums("source"), facts.failed
@@ -140,7 +150,8 @@ def results(failures: Iterable[FailedRow], said: dict[tuple[str, str], list[str]
         by_result[result_of(row)].append(row)
     found = []
     for result, rows in by_result.items():
-        words = explain_result(result)
+        domains = _most((row.domain, row.failed) for row in rows)
+        words = explained(result, domains)
         reasons = dict.fromkeys(text for row in rows for text in said.get((result, row.mx), ()))
         found.append(
             Result(
@@ -148,7 +159,7 @@ def results(failures: Iterable[FailedRow], said: dict[tuple[str, str], list[str]
                 sessions=sum(row.failed for row in rows),
                 sources=_most((row.source, row.failed) for row in rows),
                 mx=_most((row.mx, row.failed) for row in rows),
-                domains=_most((row.domain, row.failed) for row in rows),
+                domains=domains,
                 first=min(row.first for row in rows),
                 last=max(row.last for row in rows),
                 meaning=words.meaning,

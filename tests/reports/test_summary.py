@@ -12,7 +12,7 @@ from postfix_mtasts.adapters.reportdb import ReportDb
 from postfix_mtasts.adapters.reportsums import Window
 from postfix_mtasts.core.tlsreport import Hints, read_reports
 from postfix_mtasts.core.trust import UNCHECKED
-from postfix_mtasts.reports.summary import KEYS, Facts, rows, summarize
+from postfix_mtasts.reports.summary import KEYS, Facts, explained, rows, summarize
 from tests.support.fakes.reports import DAY, JUNE, detail, document, policy
 
 ALL = Window(0, JUNE + 9999 * DAY)
@@ -134,3 +134,20 @@ def test_every_table_adds_up_to_the_totals(tmp_path_factory: pytest.TempPathFact
                 assert sum(row.failed for row in table) == summary.failed, by
         assert sum(result.sessions for result in summary.results) == summary.failed
         assert sum(source.failed for source in summary.sources) == summary.failed
+
+
+EXPLAINED = [
+    ("one domain", ["example.org"], "example.org", True),
+    ("two domains", ["example.org", "other.example"], "DOMAIN", False),
+    ("a domain that is none", ["$(reboot)"], "DOMAIN", False),
+    ("an option", ["--help"], "DOMAIN", False),
+    ("no domain", [""], "DOMAIN", False),
+]
+
+
+@pytest.mark.parametrize(("title", "domains", "want", "named"), EXPLAINED, ids=[row[0] for row in EXPLAINED])
+def test_the_advice_names_the_domain(title: str, domains: list[str], want: str, named: bool) -> None:
+    """So that the command can be copied; hostile text is not put into one."""
+    advice = explained("sts-policy-fetch-error", domains).advice
+    assert f"postfix-mtasts check {want}`" in advice
+    assert ("DOMAIN" in advice) != named

@@ -408,7 +408,7 @@ def test_show_says_that_all_is_well(directory: Path, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert report(directory, "show", *JUNE_ON) == 0
     assert capsys.readouterr().out.startswith(
-        "All is well: none of 7 sessions failed. So says 1 report from 1 organization"
+        "All is well: none of 7 sessions failed. 1 report from 1 organization tells"
     )
 
 
