@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from ...core import dane
 from ...core.answering import of_failure, of_policy
@@ -25,8 +26,10 @@ from ...errors import PolicySyntaxError, RecordError
 from ...faults import Fault, Seen
 from . import gather, judge, mail
 from .gather import HostSeen, MailSeen, RecordSeen, Texts
-from .judge import Rules, Told
+from .judge import PolicyTold, Rules, Told
 from .world import Held, Task, World
+
+T = TypeVar("T")
 
 
 class Section(StrEnum):
@@ -88,76 +91,81 @@ def audit(
         told: called with each stage as soon as it can be told.
         instead: a policy to judge the domain by, in place of the one that is served.
     """
-    begun = time.monotonic()
-    until = begun + world.seconds
-    record = Task(lambda: gather.record(domain, world.dns))
-    host = Task(lambda: gather.host(domain, world, until - 5))
-    mx = Task(lambda: gather.mx(domain, world.dns))
-    letters = Task(lambda: gather.mail(domain, world, until - 2))
-    facts = Task(lambda: gather.dane_facts(domain, world))
-    tlsrpt = Task(lambda: gather.texts(f"_smtp._tls.{domain}", world.dns))
-    held = Task(lambda: world.held(domain))
-    validates = Task(world.resolver_validates)
-    stages: list[Stage] = []
-    rules = Rules(domain, world.clock(), world.expiry_days)
-
-    def tell(section: Section, seconds: float, what: Told) -> None:
-        stages.append(Stage(section, seconds, what.lines, tuple(capped(what.findings))))
-        told(stages[-1])
-
-    seen_record = record.wait(until)
-    tell(
-        Section.RECORD,
-        record.seconds,
-        judge.judge_record(seen_record, rules) if seen_record else _late(f"_mta-sts.{domain}", rules),
-    )
-    seen_host = host.wait(until)
-    tell(
-        Section.HOST,
-        host.seconds,
-        judge.judge_host(seen_host, rules) if seen_host else _late(f"mta-sts.{domain}", rules),
-    )
-    policy = judge.judge_policy(seen_host) if instead is None else judge.judge_body(instead)
-    enforced = policy.policy is not None and policy.policy.mode is Mode.ENFORCE
-    rules = Rules(domain, rules.now, rules.expiry_days, enforced)
-    unchanged = _unchanged(domain, held.wait(until), seen_record, policy.policy)
-    tell(Section.POLICY, 0.0, Told(policy.told.lines, (*policy.told.findings, *unchanged)))
-    seen_mx = mx.wait(until)
-    tell(
-        Section.MX,
-        mx.seconds,
-        mail.judge_mx(seen_mx, policy.policy, rules) if seen_mx else _late(domain, rules),
-    )
-    seen_mail = letters.wait(until)
-    if seen_mail is not None:
-        tell(Section.MAIL, letters.seconds, mail.judge_mail(seen_mail, rules, world.looks is not None))
-    dane_facts = facts.wait(until)
-    tell(Section.DANE, facts.seconds, mail.judge_dane(dane_facts, seen_mail, rules, validates.wait(until) is not False))
-    seen_tlsrpt = tlsrpt.wait(until)
-    tell(
-        Section.TLSRPT,
-        tlsrpt.seconds,
-        judge.judge_tlsrpt(seen_tlsrpt, rules) if seen_tlsrpt else _late(f"_smtp._tls.{domain}", rules),
-    )
-    outcome = _outcome(domain, world, seen_record, seen_host, instead)
-    return Report(
-        domain,
-        tuple(stages),
-        _answers(domain, world, outcome, dane_facts),
-        outcome,
-        seen_record,
-        seen_host,
-        policy.policy,
-        policy.body,
-        seen_mail,
-        seen_tlsrpt,
-        time.monotonic() - begun,
-    )
+    return _Audit(domain, world, told).report(instead)
 
 
-def _late(name: str, rules: Rules) -> Told:
-    late = Seen(Fault.DNS_TIMEOUT, name, f"{name}: no answer within the time for the domain")
-    return Told((), (find("dns-failed", name, late, domain=rules.domain),))
+class _Audit:
+    """All that is asked about one domain, under way, and the stages told so far."""
+
+    def __init__(self, domain: Domain, world: World, told: Callable[[Stage], None]) -> None:
+        self._domain, self._world, self._told = domain, world, told
+        self._begun = time.monotonic()
+        self._until = until = self._begun + world.seconds
+        self._rules = Rules(domain, world.clock(), world.expiry_days)
+        self._stages: list[Stage] = []
+        self._record = Task(lambda: gather.record(domain, world.dns))
+        self._host = Task(lambda: gather.host(domain, world, until - 5))
+        self._mx = Task(lambda: gather.mx(domain, world.dns))
+        self._mail = Task(lambda: gather.mail(domain, world, until - 2))
+        self._dane = Task(lambda: gather.dane_facts(domain, world))
+        self._tlsrpt = Task(lambda: gather.texts(f"_smtp._tls.{domain}", world.dns))
+        self._held = Task(lambda: world.held(domain))
+        self._validates = Task(world.resolver_validates)
+
+    def report(self, instead: bytes | None) -> Report:
+        """Tell every stage in its order."""
+        domain, world = self._domain, self._world
+        record = self._tell(Section.RECORD, self._record, judge.judge_record, f"_mta-sts.{domain}")
+        host = self._tell(Section.HOST, self._host, judge.judge_host, f"mta-sts.{domain}")
+        policy = self._tell_policy(record, host, instead)
+        self._tell(Section.MX, self._mx, lambda seen, rules: mail.judge_mx(seen, policy.policy, rules), domain)
+        connected = world.looks is not None
+        seen_mail = self._tell(
+            Section.MAIL, self._mail, lambda seen, rules: mail.judge_mail(seen, rules, connected), domain
+        )
+        facts = self._tell(Section.DANE, self._dane, lambda seen, rules: self._judge_dane(seen, seen_mail), domain)
+        tlsrpt = self._tell(Section.TLSRPT, self._tlsrpt, judge.judge_tlsrpt, f"_smtp._tls.{domain}")
+        outcome = _outcome(domain, world, record, host, instead)
+        return Report(
+            domain=domain,
+            stages=tuple(self._stages),
+            answers=_answers(domain, world, outcome, facts),
+            outcome=outcome,
+            record=record,
+            host=host,
+            policy=policy.policy,
+            body=policy.body,
+            mail=seen_mail,
+            tlsrpt=tlsrpt,
+            seconds=time.monotonic() - self._begun,
+        )
+
+    def _tell(self, section: Section, task: Task[T], judge: Callable[[T, Rules], Told], name: str) -> T | None:
+        """Judge and tell what *task* brings; where it brings nothing in time, nothing is known of *name*."""
+        seen = task.wait(self._until)
+        if seen is not None:
+            self._add(section, task.seconds, judge(seen, self._rules))
+            return seen
+        late = Seen(Fault.DNS_TIMEOUT, name, f"{name}: no answer within the time for the domain")
+        finding = find("dns-failed", name, late, domain=self._domain)
+        self._add(section, time.monotonic() - self._begun, Told((), (finding,)))
+        return None
+
+    def _add(self, section: Section, seconds: float, told: Told) -> None:
+        self._stages.append(Stage(section, seconds, told.lines, tuple(capped(told.findings))))
+        self._told(self._stages[-1])
+
+    def _tell_policy(self, record: RecordSeen | None, host: HostSeen | None, instead: bytes | None) -> PolicyTold:
+        """Whether it is enforced says how grave the faults of mail hosts are."""
+        policy = judge.judge_policy(host) if instead is None else judge.judge_body(instead)
+        self._rules = replace(self._rules, enforced=policy.policy is not None and policy.policy.mode is Mode.ENFORCE)
+        unchanged = _unchanged(self._domain, self._held.wait(self._until), record, policy.policy)
+        self._add(Section.POLICY, 0.0, Told(policy.told.lines, (*policy.told.findings, *unchanged)))
+        return policy
+
+    def _judge_dane(self, facts: DaneFacts, seen: MailSeen | None) -> Told:
+        validates = self._validates.wait(self._until) is not False
+        return mail.judge_dane(facts, seen, self._rules, validates)
 
 
 def _unchanged(

@@ -118,10 +118,8 @@ def _look(where: str, look: Look, host: str, rules: Rules) -> Iterator[Finding]:
         yield from certificate("mail", where, host, look.presented, refused, rules)
 
 
-def judge_dane(facts: DaneFacts | None, seen: MailSeen | None, rules: Rules, validates: bool) -> Told:
+def judge_dane(facts: DaneFacts, seen: MailSeen | None, rules: Rules, validates: bool) -> Told:
     """*validates*: whether the resolver's word on signatures can be had at all."""
-    if facts is None:
-        return Told(("not known within the time for the domain",), ())
     lines = [f"{host.name}: {host.detail}" for host in facts.hosts[:SHOWN]] or [facts.detail]
     return Told(tuple(lines), tuple(_dane(facts, seen, rules, validates)))
 
