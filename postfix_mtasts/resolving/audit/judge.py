@@ -159,6 +159,8 @@ def _host_lines(seen: HostSeen, rules: Rules) -> Iterator[str]:
             yield f"{address}: {describe(look.presented, rules.now)}"
         else:
             yield f"{address}: {look.refused or 'a policy is served'}"
+    if seen.addresses.left_out:
+        yield f"{seen.addresses.left_out} more addresses were not examined"
 
 
 def _host(seen: HostSeen, rules: Rules) -> Iterator[Finding]:

@@ -69,6 +69,8 @@ def _mail_lines(seen: MailSeen, rules: Rules, connected: bool) -> Iterator[str]:
             yield f"{host} [{address}]: {look.refused}"
     if len(seen.looks) > SHOWN:
         yield f"and {len(seen.looks) - SHOWN} more"
+    if left_out := sum(place.left_out for place in seen.addresses):
+        yield f"{left_out} more addresses were not examined"
     if seen.mx.left_out:
         yield f"{seen.mx.left_out} more MX hosts were not examined"
 

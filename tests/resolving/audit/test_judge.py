@@ -110,6 +110,12 @@ def test_its_addresses(title: str, place: Addresses, want: list[tuple[str, str, 
     assert codes(judge_host(HostSeen(place), RULES)) == want
 
 
+def test_addresses_that_were_left_out_are_counted() -> None:
+    """Nothing is passed over in silence."""
+    told = judge_host(HostSeen(Addresses(HOST, ("a",), left_out=7), {"a": GOOD}), RULES)
+    assert "7 more addresses were not examined" in told.lines
+
+
 def test_a_record_elsewhere_and_an_alias() -> None:
     """A record where no sender looks, valid or not; the chain with its end."""
     other = Texts("example.com", (b"v=spf1 -all", b"v=STSv1; id=1;"))
