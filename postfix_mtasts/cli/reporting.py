@@ -25,6 +25,7 @@ OK, NOTHING = 0, 1
 _EVERY = 0.2  # seconds between two signs of life
 _NAME = 40  # characters
 _NAMES = 4  # of many
+_RESULTS = 30  # told of in words; RFC 8460 has eleven
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run
 _TABLE = 200  # lines of text at once: columns fit those
 
@@ -232,7 +233,7 @@ def print_summary(summary: Summary) -> None:
         )
 
     print("\n".join(textwrap.wrap(" ".join(_verdict(summary)), width)))
-    for result in summary.results:
+    for result in summary.results[:_RESULTS]:
         print(f"\n{name(result.result)}: {result.sessions:,} failed")
         wrapped("when", _when(result))
         wrapped("from", _named(result.sources))
@@ -243,6 +244,8 @@ def print_summary(summary: Summary) -> None:
         wrapped("do", result.advice)
         for reason in result.reasons:
             wrapped("said", shown(reason))
+    if len(summary.results) > _RESULTS:
+        print(f"\n{len(summary.results) - _RESULTS:,} more results: `report show --by result`")
     if summary.sources:
         print()
         show([_sources(summary)])

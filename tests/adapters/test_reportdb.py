@@ -141,6 +141,17 @@ def test_forget_takes_reports_documents_and_files(tmp_path: Path) -> None:
     assert list((tmp_path / UNREADABLE).iterdir()) == []
 
 
+def test_forget_gives_the_room_back(tmp_path: Path) -> None:
+    """The file becomes smaller."""
+    with ReportDb(tmp_path, durable=False) as store:
+        for number in range(50):
+            take(store, document(*[policy(1, domain=f"d{n}.example") for n in range(50)], id=str(number)))
+    before = (tmp_path / DATABASE).stat().st_size
+    with ReportDb(tmp_path) as store:
+        assert store.forget(NOW + DAY) == (50, 0)
+    assert (tmp_path / DATABASE).stat().st_size < before / 3
+
+
 def test_forget_by_arrival_keeps_old_mail_that_was_imported_just_now(tmp_path: Path) -> None:
     """As `receive` does by itself."""
     with ReportDb(tmp_path) as store:
