@@ -8,7 +8,8 @@ Rule 1: lookups leave a quarter of the places free. Of that, half is for
 Rule 2: one address has a quarter of the places at most (an IPv6 /64 counts
         as one).
 Rule 3: of lookups that wait, the newest begins first: it is still waited for.
-        One that waited longer than that is dropped.
+        One that waited longer than that is dropped. Whose address had a fetch
+        give way lately comes after all others.
 Rule 4: while others wait, the fetch that has run longest gives way once it
         has had PATIENCE; the more wait, the less. Who gave way earlier than
         PATIENCE was given up for our own sake (Ticket.early).
@@ -16,7 +17,7 @@ Rule 4: while others wait, the fetch that has run longest gives way once it
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -29,6 +30,8 @@ LEAST_PATIENCE = 2.0  # seconds: the same where very many wait
 LOOKUP_WAIT = 5.0  # seconds that a lookup may wait at least, however short lookup.wait is
 UPKEEP_WAIT = 60.0  # seconds that a refresh may wait
 WAITING_MOST = 10_000  # tickets; beyond that the oldest lookups are dropped
+SUSPECT = 60.0  # seconds since a fetch gave way: others at its address come last
+SUSPECTS = 10_000  # addresses; the longest unseen are forgotten
 FEW = 4  # places that one address may have in any case
 
 
@@ -77,6 +80,8 @@ class Slots:
         }
         self.waiting = 0
         self._ready: dict[Urgency, deque[Ticket]] = {urgency: deque() for urgency in self._most}  # served in this order
+        self._last: dict[Urgency, deque[Ticket]] = {urgency: deque() for urgency in self._most}  # at a suspect address
+        self._suspects: OrderedDict[str, float] = OrderedDict()  # when a fetch there gave way
         self._blocked: defaultdict[str, list[Ticket]] = defaultdict(list)  # by network
         self._arrived: dict[Urgency, deque[Ticket]] = {urgency: deque() for urgency in self._most}  # oldest first
         self._running: dict[Ticket, None] = {}  # longest first
@@ -90,7 +95,7 @@ class Slots:
     def add(self, ticket: Ticket) -> None:
         """Let *ticket* wait for its turn."""
         self.waiting += 1
-        self._ready[ticket.urgency].append(ticket)
+        (self._last if ticket.place in self._suspects else self._ready)[ticket.urgency].append(ticket)
         self._arrived[ticket.urgency].append(ticket)
 
     def begin(self, now: float) -> list[Ticket]:
@@ -120,7 +125,8 @@ class Slots:
     def give_way(self, now: float) -> list[Ticket]:
         """Free the places of tickets that ran for long enough while others wait, and return those tickets."""
         given: dict[Ticket, None] = {}
-        for urgency, ready in self._ready.items():
+        for urgency in self._ready:
+            ready = (*self._ready[urgency], *self._last[urgency])
             wanted = sum(ticket.state is _State.READY for ticket in ready)
             if wanted and not (self._has_room(urgency)):
                 full = self._urgencies[urgency] >= self._most[urgency]
@@ -133,7 +139,13 @@ class Slots:
                 given |= self._longest(rivals, wanted, now - PATIENCE)
         for ticket in given:
             ticket.early = now - ticket.began_at < PATIENCE
+            self._suspects[ticket.place] = now
+            self._suspects.move_to_end(ticket.place)
             self.leave(ticket)
+        while self._suspects and (
+            len(self._suspects) > SUSPECTS or now - next(iter(self._suspects.values())) > SUSPECT
+        ):
+            self._suspects.popitem(last=False)
         return list(given)
 
     def drop(self, now: float) -> list[Ticket]:
@@ -161,12 +173,16 @@ class Slots:
 
     def _next(self, urgency: Urgency) -> Ticket | None:
         """Take the next that is ready: the newest lookup, the oldest refresh."""
-        ready = self._ready[urgency]
-        while ready:
-            ticket = ready.pop() if urgency is Urgency.LOOKUP else ready.popleft()
+        ready, last = self._ready[urgency], self._last[urgency]
+        while ready or last:
+            first = ready or last
+            ticket = first.pop() if urgency is Urgency.LOOKUP else first.popleft()
             if ticket.state is not _State.READY:
                 continue
             place = ticket.place
+            if first is ready and place in self._suspects:
+                (last.appendleft if urgency is Urgency.LOOKUP else last.append)(ticket)  # behind those that came later
+                continue
             if self._networks[place] < self._each:
                 return ticket
             ticket.state = _State.BLOCKED

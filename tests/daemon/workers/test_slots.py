@@ -10,6 +10,7 @@ from postfix_mtasts.daemon.workers.slots import (
     LEAST_PATIENCE,
     LOOKUP_WAIT,
     PATIENCE,
+    SUSPECT,
     UPKEEP_WAIT,
     WAITING_MOST,
     Slots,
@@ -130,6 +131,26 @@ def test_who_hangs_gives_way() -> None:
     assert world.give_way() == []
     world.now += 0.1
     assert world.give_way() == [second]
+
+
+def test_an_address_where_fetches_gave_way_comes_last() -> None:
+    """Hosts that hang, at however many addresses, are passed by who comes from elsewhere, for a while."""
+    world = World(1)
+    world.hang(1, place="192.0.2.1")
+    world.now += PATIENCE
+    (healthy,) = world.ask(1)
+    hanging = world.ask(2, place="192.0.2.1")
+    world.give_way()
+    assert world.begin() == [healthy]
+    world.slots.leave(healthy)
+    assert world.begin() == [hanging[-1]]
+    world.slots.leave(hanging[-1])
+    world.now += SUSPECT + 0.1
+    world.give_way()
+    world.hang(1)
+    (again,) = world.ask(1, place="192.0.2.1")
+    world.slots.leave(next(iter(world.slots._running)))
+    assert world.begin() == [again]
 
 
 def test_no_more_give_way_than_wait() -> None:
