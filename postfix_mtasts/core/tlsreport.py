@@ -169,7 +169,7 @@ def read_reports(document: bytes | bytearray, hints: Hints = Hints(), room: Room
 
 def hints_of_name(name: str) -> Hints:
     """Read SENDER!DOMAIN!BEGIN!END[!UNIQUE].json.gz, from the last component of a path (RFC 8460 section 5.1)."""
-    words = re.split(r"[/\\]", name)[-1].split("!")
+    words = clean(re.split(r"[/\\]", name)[-1]).split("!")
     if len(words) < 4:
         return Hints()
     begin, end = (parse_time(int(match[0])) if (match := _DIGITS.match(word)) else None for word in words[2:4])

@@ -18,6 +18,7 @@ from ..adapters.mailbox import MAIL_LIMIT, subject_of
 from ..adapters.mailfiles import Item
 from ..adapters.reportdb import Entry, ReportDb
 from ..core.quoting import KV
+from ..core.tlsreport import clean
 from ..core.trust import UNCHECKED, Trust
 from ..errors import UnavailableError
 from .reading import Reading, read_file, read_mail
@@ -134,7 +135,7 @@ class Intake:
 
     def _aside(self, chunks: Iterable[bytes], name: str, reasons: list[str]) -> Taken:
         reason = "; ".join(reasons)
-        self._store.set_aside(chunks, name, reason, self._clock())
+        self._store.set_aside(chunks, clean(name), reason, self._clock())
         log.warning("report-unreadable %s", KV(name=name, reason=reason))
         return Taken(0, 0, tuple(reasons))
 

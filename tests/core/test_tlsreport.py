@@ -257,6 +257,7 @@ NAMES = [
     ),
     ("no times", "a.example!b.example!x!y.json", ("a.example", "b.example", None)),
     ("another name", "report.json", ("", "", None)),
+    ("a name that is not UTF-8", "\udcff.example!b.example!1!2.json", ("\ufffd.example", "b.example", 1.0)),
 ]
 
 

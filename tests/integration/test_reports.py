@@ -96,23 +96,27 @@ def test_the_same_mail_twenty_times_at_once_is_one_report(store: Store) -> None:
 @pytest.mark.timeout(600)
 def test_killed_at_any_moment_a_mail_is_stored_at_the_next_try(store: Store) -> None:
     """What a killed process left is whole or nothing; Postfix tries again, and counts nothing twice."""
-    began = time.monotonic()
-    assert store.receive(message(0))[0] == 0
-    usual = time.monotonic() - began
+
+    def time_to_store(number: int) -> float:
+        began = time.monotonic()
+        assert store.receive(message(number))[0] == 0
+        return time.monotonic() - began
+
+    usual = time_to_store(0)
     moments = random.Random(1)
     killed = 0
     for number in range(1, ROUNDS + 1):
         process = store.start(message(number))
         try:
-            process.wait(usual * moments.uniform(0.3, 1.1))
+            process.wait(usual * moments.uniform(0.2, 1.1))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         assert process.stderr is not None
         process.stderr.close()
         assert set(store.ids()) <= {str(each) for each in range(number + 1)}
-        assert store.receive(message(number))[0] == 0
-    assert killed > ROUNDS // 4, f"only {killed} of {ROUNDS} were killed in time"
+        usual = time_to_store(number)  # this machine may be busy now, and idle then
+    assert killed > ROUNDS // 5, f"only {killed} of {ROUNDS} were killed in time"
     assert store.ids() == [str(number) for number in range(ROUNDS + 1)]
     store.check()
 

@@ -225,6 +225,16 @@ def test_import_of_a_path_that_is_not_there(directory: Path, capsys: pytest.Capt
     assert said.err == "/nonexistent: No such file or directory\n"
 
 
+def test_import_of_a_file_whose_name_is_not_utf_8(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name may be where the submitter and the domain stand."""
+    name = os.fsencode(directory.parent) + b"/\xff\n!b.example!1780272000!1780358399.json"
+    with open(name, "wb") as file:
+        file.write(b'{"report-id": 1, "policies": [{"policy": {}}]}')
+    assert report(directory, "import", os.fsdecode(name)) == 0
+    (row,) = listed(directory, capsys, *JUNE_ON)
+    assert (row["submitter"], row["domains"]) == ("\ufffd\n", ["b.example"])
+
+
 # --- list
 
 

@@ -19,4 +19,5 @@ def main(port: str, key: str, domain: str, recipient: str) -> None:
         client.sendmail(f"tls@{domain}", [recipient], signature + mail)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
