@@ -6,14 +6,16 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.fakes.hanging import ADDRESS, HangingHost
-from tests.support.servers.daemon import Daemon
+from tests.support.servers.daemon import ENVIRONMENT, Daemon
 from tests.support.servers.internet import Internet, Site, policy
 from tests.support.waiting import wait_until
 
@@ -36,6 +38,15 @@ def forkserver_of(daemon: Daemon) -> int:
 def workers_of(daemon: Daemon) -> list[int]:
     """The process ids of the workers."""
     return children_of(forkserver_of(daemon))
+
+
+def status(daemon: Daemon) -> tuple[int, str]:
+    """The exit code and the screen of `status`, by a configuration that names no CA file."""
+    config = daemon.config_file.with_name("status.yml")
+    config.write_text(yaml.safe_dump({"cache": daemon.config["cache"]}))
+    command = [sys.executable, "-m", "postfix_mtasts", "status", "--config", str(config)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout
 
 
 @pytest.mark.parametrize(("parallel", "number"), [(63, 1), (64, min(2, os.cpu_count() or 1))])
@@ -91,8 +102,11 @@ def test_workers_that_cannot_start(internet: Internet, tmp_path: Path) -> None:
         assert daemon.ask("postfix", "torn.worker.test").startswith("TEMP no worker process can be started: ")
         assert daemon.ask("postfix", "kept.worker.test") == ENFORCED
         assert daemon.wait_for("worker-not-started")
+        code, shown = status(daemon)
+        assert (code, "no worker process can be started: fetch.ca_file: " in shown) == (1, True)
         shutil.copy(internet.ca_file, ca_file)
         wait_until(lambda: daemon.ask("postfix", "torn.worker.test") == ENFORCED, "a worker fetches again")
+        wait_until(lambda: status(daemon)[0] == 0, "all is well again")
         assert len(daemon.events("worker-not-started")) == 1
 
 
