@@ -195,7 +195,9 @@ class Daemon:
     def _open_http(self, address: str) -> HttpServer:
         from .operating.http import HttpServer  # prometheus_client takes 50 ms that few need
 
-        return HttpServer(address, self._loop, self.parts.operations.numbers, self.parts.health.faults)
+        return HttpServer(
+            address, self._loop, self.parts.operations.numbers, self.parts.health.stuck, self.parts.health.silent
+        )
 
     def _running(self) -> Running:
         """Return what `status` shows about the process."""

@@ -34,15 +34,23 @@ class Health:
         return f"the refresher has not moved for {still:.0f} s" if still > PATIENCE else ""
 
     def faults(self) -> list[str]:
-        """What is not well, a sentence each. Called on the loop, which is well if this is answered."""
+        """Return what is not well, a sentence each. Called on the loop, which is well if this is answered."""
+        return self.stuck() + self.silent()
+
+    def silent(self) -> list[str]:
+        """Return what is not well around the daemon, which does its work all the same."""
+        if self._silence.up:
+            return []
+        return [f"no DNS server has answered for {self._silence.seconds:.0f} s"]
+
+    def stuck(self) -> list[str]:
+        """Return what of the daemon itself does not move."""
         found = [self.refresher_fault()]
         if not self._store.healthy:
             found.append(f"the store cannot be used: {self._store.failure}")
         busy = self._store.busy_since
         if busy is not None and (still := self._monotonic() - busy) > PATIENCE:
             found.append(f"the store has not moved for {still:.0f} s")
-        if not self._silence.up:
-            found.append(f"no DNS server has answered for {self._silence.seconds:.0f} s")
         if self._pool.fault:
             found.append(f"no worker process can be started: {self._pool.fault}")
         return [fault for fault in found if fault]

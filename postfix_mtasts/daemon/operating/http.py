@@ -57,8 +57,10 @@ class HttpServer:
         loop: asyncio.AbstractEventLoop,
         numbers: Callable[[], Coroutine[Any, Any, Numbers]],
         faults: Callable[[], list[str]],
+        notices: Callable[[], list[str]] = list,
     ) -> None:
-        self._loop, self._numbers, self._faults = loop, numbers, faults
+        """*faults* make /healthz 503; *notices* are told there, and it stays 200."""
+        self._loop, self._numbers, self._faults, self._notices = loop, numbers, faults, notices
         self._clients: list[asyncio.Task[Any] | None] = []  # the oldest first
         sock = _listening(address)
         self._own, self._closed = asyncio.new_event_loop(), asyncio.Event()
@@ -123,17 +125,17 @@ class HttpServer:
                 case "/metrics":
                     return _metrics(await self._ask(self._numbers), accepted)
                 case "/healthz":
-                    faults = await self._ask(self._moving)
+                    faults, notices = await self._ask(self._moving)
                 case _:
                     return _plain(404, "here are /metrics and /healthz")
         except TimeoutError:
-            faults = [f"the event loop did not answer within {LOOP_PATIENCE:g} s"]
+            faults, notices = [f"the event loop did not answer within {LOOP_PATIENCE:g} s"], []
         except RuntimeError:
-            faults = ["the event loop has ended"]
-        return _plain(503, "\n".join(faults)) if faults else _plain(200, "ok")
+            faults, notices = ["the event loop has ended"], []
+        return _plain(503 if faults else 200, "\n".join([*(faults or ["ok"]), *notices]))
 
-    async def _moving(self) -> list[str]:
-        return self._faults()
+    async def _moving(self) -> tuple[list[str], list[str]]:
+        return self._faults(), self._notices()
 
     async def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the answer of the daemon's loop. Raises: TimeoutError, RuntimeError if it is closed."""

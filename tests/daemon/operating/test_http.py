@@ -75,11 +75,13 @@ Serve = Callable[..., HttpServer]
 def serve(loop: asyncio.AbstractEventLoop, address: str) -> Iterator[Serve]:
     servers: list[HttpServer] = []
 
-    def start(numbers: Numbers = NUMBERS, faults: Callable[[], list[str]] = list) -> HttpServer:
+    def start(
+        numbers: Numbers = NUMBERS, faults: Callable[[], list[str]] = list, notices: Callable[[], list[str]] = list
+    ) -> HttpServer:
         async def shown() -> Numbers:
             return numbers
 
-        servers.append(HttpServer(address, loop, shown, faults))
+        servers.append(HttpServer(address, loop, shown, faults, notices))
         return servers[-1]
 
     yield start
@@ -105,6 +107,12 @@ def test_without_a_policy_there_is_no_nearest_end(serve: Serve, address: str) ->
 def test_healthz_is_200_while_all_moves(serve: Serve, address: str) -> None:
     serve()
     assert ask(address, "/healthz") == (200, "ok\n")
+
+
+def test_what_does_not_stop_the_daemon_is_told_with_200(serve: Serve, address: str) -> None:
+    """Whoever restarts what is not healthy must not restart a daemon that does its work."""
+    serve(notices=lambda: ["no DNS server has answered for 75 s"])
+    assert ask(address, "/healthz") == (200, "ok\nno DNS server has answered for 75 s\n")
 
 
 def test_healthz_is_503_with_the_reasons(serve: Serve, address: str) -> None:
