@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..adapters.clock import SystemClock
-from ..adapters.dns.client import DnsClient
 from ..adapters.dnsupdate import UpdateServer
 from ..config.settings import PublishSettings, Settings
 from ..core.names import Domain
@@ -25,6 +24,7 @@ from ..errors import DnsError
 from ..process.listeners import split_inet
 from ..resolving.audit.outside import outside
 from ..resolving.audit.run import examine_one
+from ..resolving.world import dns_client
 from .admin import Admin
 from .certfiles import CertificateFiles
 from .certificates import Certificate, Certificates
@@ -55,7 +55,7 @@ class Parts:
         publish, clock = settings.publish, SystemClock()
         self._settings, self._publish, self._clock = settings, publish, clock
         self._loop = asyncio.get_running_loop()
-        self._dns = DnsClient(settings.dns.servers, settings.dns.timeout, trust_ad=settings.dns.trust_ad)
+        self._dns = dns_client(settings.dns)
         self._names = Names(self._unknown_name)
         self._intake = ReportIntake(settings.reports, clock.wall) if publish.report_host is not None else None
         self.host = PolicyHost(publish.report_host, self._intake.handle if self._intake is not None else None)

@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...adapters.dns.client import DnsClient
 from ...config.file import read
-from ...config.settings import Settings
 from ...core.findings.owner import Verdict, capped, verdict
 from ...core.lint import SIZE_LIMIT, coverage, lint
 from ...core.names import parse_domain
@@ -21,6 +19,7 @@ from ...core.policytext import compose
 from ...core.quoting import json_line, quote
 from ...errors import DomainError, PolicySyntaxError
 from ...resolving.audit import gather
+from ...resolving.world import dns_client
 from .. import policywords
 from ..checking import formats, text
 
@@ -76,10 +75,6 @@ def _complain(command: str, problem: str) -> int:
     return USAGE
 
 
-def _client(settings: Settings) -> DnsClient:
-    return DnsClient(settings.dns.servers, settings.dns.timeout, trust_ad=settings.dns.trust_ad)
-
-
 def _new(args: argparse.Namespace) -> int:
     """Raises: ConfigError (exit code 78)."""
     try:
@@ -91,7 +86,7 @@ def _new(args: argparse.Namespace) -> int:
         return _complain("new", str(error))
     settings = read(args.config).settings
     if not patterns and mode is not Mode.NONE:
-        found = gather.mx(domain, _client(settings))
+        found = gather.mx(domain, dns_client(settings.dns))
         if found.failed is not None:
             print(f"postfix-mtasts policy new: {quote(str(found.failed))}", file=sys.stderr)
             return UNKNOWN
@@ -130,7 +125,7 @@ def _lint(args: argparse.Namespace) -> int:
     linted = lint(body)
     found = list(linted.findings)
     if domain is not None:
-        hosts = gather.mx(domain, _client(read(args.config).settings))
+        hosts = gather.mx(domain, dns_client(read(args.config).settings.dns))
         if hosts.failed is not None:
             print(f"postfix-mtasts policy lint: {quote(str(hosts.failed))}", file=sys.stderr)
             return UNKNOWN

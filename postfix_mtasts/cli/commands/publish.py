@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ...adapters.dns.client import DnsClient
 from ...adapters.files import sync_folder, write_whole
 from ...config.file import Loaded, read
 from ...core.lint import SIZE_LIMIT
@@ -25,6 +24,7 @@ from ...core.policytext import compose
 from ...core.publication import policy_id
 from ...core.quoting import json_line, quote
 from ...errors import DomainError, RecordError, StoreError
+from ...resolving.world import dns_client
 from .. import policywords
 from ..libraries import needed
 from ..tables import Cell, Table, show
@@ -209,13 +209,8 @@ def _domain(args: Any) -> Domain:
 
 
 def _txt(loaded: Loaded) -> Callable[[str], list[bytes]]:
-    client = _dns(loaded)
+    client = dns_client(loaded.settings.dns)
     return lambda name: list(client.txt(name).records)
-
-
-def _dns(loaded: Loaded) -> DnsClient:
-    dns = loaded.settings.dns
-    return DnsClient(dns.servers, dns.timeout, trust_ad=dns.trust_ad)
 
 
 # -- what `set` writes ------------------------------------------------------------
@@ -264,7 +259,7 @@ def _composed(loaded: Loaded, domain: Domain, old: Policy | None, args: Any) -> 
 def _from_dns(loaded: Loaded, domain: Domain, args: Any) -> tuple[str, ...]:
     from ...resolving.audit import gather
 
-    found = gather.mx(domain, _dns(loaded))
+    found = gather.mx(domain, dns_client(loaded.settings.dns))
     if found.failed is not None:
         raise StoreError(f"{shown(str(found.failed))}; name the mail hosts with --mx")
     if found.null or not found.exists:

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...adapters.dns.client import DnsClient
-from ...adapters.https.fetch import HttpsPolicyHosts
 from ...config.file import read
 from ...config.settings import Settings
 from ...core.dane import judge
@@ -25,6 +23,7 @@ from ...core.ports import Sources
 from ...core.quoting import json_line, quote
 from ...core.verdict import Kind
 from ...resolving.tracing import Inquiry, inquire
+from ...resolving.world import dns_client, make_sources
 from .. import explain
 from ..comparing import Holding, Neighbour
 
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         known = ", ".join(settings.maps)
         print(f"postfix-mtasts query: --map: there is no map {quote(map_name)}; configured: {known}", file=sys.stderr)
         return USAGE
-    sources = make_sources(settings)
+    sources = outside(settings)
     code = POLICY
     for key in args.domains:
         inquiry = _ask(key, map_name, settings, sources)
@@ -93,14 +92,9 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def make_sources(settings: Settings) -> Sources:
-    """Make what the daemon's worker makes of *settings*: DNS, HTTPS and the clock. Raises: ConfigError."""
-    return Sources(
-        dns=DnsClient(settings.dns.servers, settings.dns.timeout, trust_ad=settings.dns.trust_ad),
-        hosts=HttpsPolicyHosts(settings.fetch.timeout, settings.fetch.ca_file),
-        clock=time.time,
-        allow_private_addresses=settings.fetch.allow_private_addresses,
-    )
+def outside(settings: Settings) -> Sources:
+    """Return the outside world, as the daemon's worker makes it. Raises: ConfigError."""
+    return make_sources(dns_client(settings.dns), settings.fetch)
 
 
 def _ask(key: str, map_name: str, settings: Settings, sources: Sources) -> Inquiry:

@@ -8,13 +8,10 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...adapters.dns.client import DnsClient
-from ...adapters.https.fetch import HttpsPolicyHosts
 from ...config.file import read
 from ...config.settings import Settings
 from ...core.lint import SIZE_LIMIT
@@ -22,12 +19,12 @@ from ...core.names import Domain, parse_domain
 from ...core.outcome import no_note
 from ...core.ownrecords import OwnRecord, nsupdate_lines, records, tlsrpt_text, zone_lines
 from ...core.policy import parse_policy
-from ...core.ports import Sources
 from ...core.publication import policy_id
 from ...core.quoting import json_line, quote
 from ...core.tlsrpt import RECORD_LIMIT
 from ...errors import DnsError, DomainError, FetchError, PolicySyntaxError, RecordError
 from ...resolving.discovery import policy_host_addresses
+from ...resolving.world import dns_client, make_sources
 
 USAGE, TEMPORARY = 64, 75
 TTL = 3600  # seconds
@@ -110,11 +107,9 @@ def _given_id(args: argparse.Namespace) -> str | None:
 
 def _live(domain: Domain, settings: Settings) -> bytes:
     """The policy as it is served, byte for byte. Raises: DnsError, FetchError, PolicySyntaxError."""
-    dns = DnsClient(settings.dns.servers, settings.dns.timeout, trust_ad=settings.dns.trust_ad)
-    hosts = HttpsPolicyHosts(settings.fetch.timeout, settings.fetch.ca_file)
-    sources = Sources(dns, hosts, time.time, settings.fetch.allow_private_addresses)
+    sources = make_sources(dns_client(settings.dns), settings.fetch)
     host = f"mta-sts.{domain}"
-    body = hosts.get(host, policy_host_addresses(host, sources), no_note)
+    body = sources.hosts.get(host, policy_host_addresses(host, sources), no_note)
     parse_policy(body)
     return body
 

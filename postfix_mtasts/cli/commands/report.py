@@ -168,15 +168,15 @@ def _window(args: argparse.Namespace) -> Any:
 
 def _intake(settings: Settings, store: Any) -> Any:
     """Raises: LibraryError."""
-    from ...adapters.dns.client import DnsClient
     from ...reports.intake import Intake
+    from ...resolving.world import dns_client
     from ..libraries import needed
 
     verifier = None
     if settings.reports.dkim:
         with needed():
             from ...adapters.signatures import Signatures
-        verifier = Signatures(DnsClient(settings.dns.servers, settings.dns.timeout).txt)
+        verifier = Signatures(dns_client(settings.dns).txt)
     wanted = settings.reports
     return Intake(store, verifier, wanted.require_dkim, wanted.keep, SystemClock().wall)
 

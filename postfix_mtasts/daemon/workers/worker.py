@@ -29,17 +29,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from ...adapters.dns.client import DnsClient
-from ...adapters.https.fetch import HttpsPolicyHosts, Transfer
+from ...adapters.https.fetch import Transfer
 from ...adapters.https.tls import make_context
 from ...core import tlsrpt
 from ...core.dane import DaneFacts
 from ...core.dnsdata import DnsAnswer
 from ...core.names import Domain
 from ...core.outcome import Cause, OwnFault
-from ...core.ports import Sources
 from ...errors import DnsError, MtaStsError
 from ...resolving import dane
 from ...resolving.discovery import Located, fetch, locate
+from ...resolving.world import dns_client, make_sources
 from .slots import Slots, Ticket, network
 from .threads import Crew
 from .turns import Turns
@@ -104,14 +104,8 @@ class Worker:
         self._writing = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
-        dns = orders.dns
-        self._dns = DnsClient(dns.servers, dns.timeout, trust_ad=dns.trust_ad, count=self._count)
-        self._sources = Sources(
-            dns=self._dns,
-            hosts=HttpsPolicyHosts(orders.fetch.timeout, orders.fetch.ca_file, context=context),
-            clock=time.time,
-            allow_private_addresses=orders.fetch.allow_private_addresses,
-        )
+        self._dns = dns_client(orders.dns, self._count)
+        self._sources = make_sources(self._dns, orders.fetch, context)
         places = max(1, min(orders.fetch.parallel, _descriptors() // DESCRIPTORS_EACH))
         self._crew = Crew("job", places + WINDING_DOWN + DNS_THREADS, max(DNS_WAIT, orders.wait))
         self._turns: Turns[_Fetch] = Turns(Slots(places, orders.wait), self._begin, self._give_up, self._drop)

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from functools import cache
 
-from ...adapters.dns.client import DnsClient
 from ...adapters.https.fetch import HttpsPolicyHosts
 from ...adapters.reach import has_route
 from ...adapters.smtp import SmtpMailHosts
 from ...config.settings import Settings
 from ...core.dnsdata import Validation
 from ...core.names import Domain
+from ..world import dns_client
 from .world import Held, MemoDns, SharedLooks, World
 
 
@@ -29,7 +29,7 @@ def outside(
         expiry_days: fewer days left of a certificate are a warning.
         held: the policy that the local daemon holds.
     """
-    client = DnsClient(settings.dns.servers, settings.dns.timeout, trust_ad=settings.dns.trust_ad)
+    client = dns_client(settings.dns)
     return World(
         dns=MemoDns(client),
         hosts=HttpsPolicyHosts(settings.fetch.timeout, settings.fetch.ca_file),

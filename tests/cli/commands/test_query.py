@@ -237,7 +237,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     )
 
     def run(world: World, *words: str) -> int:
-        monkeypatch.setattr(query, "make_sources", lambda settings: world.sources())
+        monkeypatch.setattr(query, "outside", lambda settings: world.sources())
         return main(["query", "--config", str(config), *words])
 
     return run
