@@ -41,6 +41,8 @@ class PolicyHost:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if len(request.headers.getall("Host", ())) != 1:  # older aiohttp takes two, and two servers might differ
+            return _plain(400)
         host = _host_of(request)
         tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
         if tls is not None and chosen_name(tls) != host:
