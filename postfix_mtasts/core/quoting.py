@@ -7,10 +7,13 @@ terminal code, and never takes more than LIMIT characters.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 
 LIMIT = 200  # characters of one field, before quoting
+
+codecs.lookup("unicode_escape")  # load it now: a log line must not need a file when no descriptor is left
 
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")  # visible ASCII without blank, '"', '=' and '\'
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -30,6 +32,16 @@ QUOTED = [
 def test_a_value_is_one_field(value: object, want: str) -> None:
     """In double quotes where it needs them."""
     assert quote(value) == want
+
+
+def test_quoting_opens_no_file() -> None:
+    """The log line that says "Too many open files" must not fail for want of a descriptor itself."""
+    script = (
+        "import resource, sys; from postfix_mtasts.core.quoting import quote;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); sys.stdout.write(quote('two words'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ('"two words"', "")
 
 
 @given(st.text())

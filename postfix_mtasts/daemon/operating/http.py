@@ -32,6 +32,7 @@ from .numbers import Numbers
 
 CLIENTS = 8  # connections at once
 LOOP_PATIENCE = 5.0  # seconds for the daemon's loop to answer
+ACCEPT_PAUSE = 0.1  # seconds, where a connection could not be accepted
 CLIENT_PATIENCE = 10.0  # seconds from the connection to the last byte of the answer
 HEAD_LIMIT = 8_192  # bytes of a request
 
@@ -61,7 +62,7 @@ class HttpServer:
     ) -> None:
         """*faults* make /healthz 503; *notices* are told there, and it stays 200."""
         self._loop, self._numbers, self._faults, self._notices = loop, numbers, faults, notices
-        self._clients: list[asyncio.Task[Any] | None] = []  # the oldest first
+        self._clients: list[asyncio.Task[None]] = []  # the oldest first
         sock = _listening(address)
         self._own, self._closed = asyncio.new_event_loop(), asyncio.Event()
         threading.Thread(target=self._run, args=(sock,), name="http", daemon=True).start()
@@ -78,17 +79,31 @@ class HttpServer:
             runner.run(self._listen(sock))
 
     async def _listen(self, sock: socket.socket) -> None:
-        server = await asyncio.start_server(self._serve, sock=sock, limit=HEAD_LIMIT)
-        await self._closed.wait()
-        server.close()
+        sock.setblocking(False)
+        with sock:
+            accepting = asyncio.create_task(self._accept(sock))
+            await self._closed.wait()
+            accepting.cancel()
+            await asyncio.wait([accepting])
+
+    async def _accept(self, sock: socket.socket) -> None:
+        """Accept one client after the other: asyncio's servers accept a whole backlog before they serve one."""
+        while True:
+            try:
+                client, _ = await self._own.sock_accept(sock)
+                if len(self._clients) >= CLIENTS:
+                    oldest = self._clients.pop(0)
+                    oldest.cancel()
+                    await asyncio.wait([oldest])
+                reader, writer = await asyncio.open_connection(sock=client, limit=HEAD_LIMIT)
+            except OSError:  # no descriptor is left, or the client went
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            self._clients.append(asyncio.create_task(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if len(self._clients) >= CLIENTS and (oldest := self._clients.pop(0)) is not None:
-            oldest.cancel()
-        self._clients.append(task)
-        writer.transport.set_write_buffer_limits(0)  # drain() waits for the last byte
         try:
+            writer.transport.set_write_buffer_limits(0)  # drain() waits for the last byte
             async with asyncio.timeout(CLIENT_PATIENCE):
                 writer.write(await self._respond(reader))
                 await writer.drain()
@@ -96,7 +111,7 @@ class HttpServer:
         except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass  # a client that breaks off, or takes too long, is no event
         finally:
-            with contextlib.suppress(ValueError):  # it made room already
+            if (task := asyncio.current_task()) in self._clients:  # else it made room already
                 self._clients.remove(task)
             if not writer.is_closing():
                 writer.transport.abort()

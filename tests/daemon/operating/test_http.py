@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import resource
 import socket
 import threading
 import urllib.error
@@ -172,13 +174,53 @@ def test_slow_clients_take_no_more_than_a_few_descriptors(serve: Serve, address:
         with contextlib.suppress(OSError):
             sock.sendall(b"GET /metrics HTTP/1.1\r\n")
     assert ask(address, "/healthz") == (200, "ok\n")
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert len(os.listdir("/proc/self/fd")) <= descriptors + len(slow) + http.CLIENTS + 1
     for sock in slow[: -http.CLIENTS]:
         with contextlib.suppress(ConnectionError):
             assert sock.recv(1) == b"", "closed by the server"
     for sock in slow:
         sock.close()
+
+
+def test_a_burst_takes_no_more_descriptors_than_a_few(
+    serve: Serve, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those who wait in the backlog are not all accepted at once: with few descriptors left that ended the server."""
+    server = serve()
+    assert ask(address, "/healthz") == (200, "ok\n")  # what is loaded at the first question is loaded
+    go_on = threading.Event()
+    server._own.call_soon_threadsafe(go_on.wait)
+    burst = [connect(address) for _ in range(100)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (burst[-1].fileno() + 20, hard))
+    try:
+        go_on.set()
+        assert ask(address, "/healthz") == (200, "ok\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for sock in burst:
+            sock.close()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_without_descriptors_it_waits_for_one(serve: Serve, address: str, caplog: pytest.LogCaptureFixture) -> None:
+    """And serves who came meanwhile, once there is one."""
+    serve()
+    assert ask(address, "/healthz") == (200, "ok\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connect(address) as sock:
+        pass
+    with socket.socket() as sock:
+        sock.settimeout(60)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (sock.fileno(), hard))
+        try:
+            sock.connect(("127.0.0.1", int(address.rpartition(":")[2])))
+            sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\n"])
