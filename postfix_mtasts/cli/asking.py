@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from ..config.file import Loaded
@@ -22,9 +23,19 @@ A = TypeVar("A")
 
 
 @contextmanager
-def connected(loaded: Loaded) -> Iterator[Ask]:
-    """Give a function that answers requests. Raises: StoreBusyError, StoreError."""
-    directory = store_directory(loaded)
+def connected(loaded: Loaded, make: bool = True) -> Iterator[Ask]:
+    """Give a function that answers requests. Raises: StoreBusyError, StoreError.
+
+    With *make* off a store that is not there is not made, but counts as empty:
+    root, who only looks, would leave a directory that the daemon's user cannot use.
+    """
+    directory = store_directory(loaded, make)
+    if not make and not os.path.lexists(directory):
+        from .offline import alone
+
+        with TemporaryDirectory() as empty, alone(loaded, Path(empty)) as ask_nothing:
+            yield ask_nothing
+        return
     if not os.path.lexists(directory / CONTROL):
         import_module(".offline", __package__)  # while this is root, who can surely read the code
     _become_owner(directory)

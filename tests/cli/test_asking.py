@@ -41,6 +41,13 @@ def test_without_a_daemon_this_process_answers(tmp_path: Path) -> None:
     assert (tmp_path / "store/cache.db").exists()
 
 
+def test_who_only_looks_makes_no_store(tmp_path: Path) -> None:
+    """Root's directory would keep the daemon of an ordinary user from starting."""
+    with asking.connected(loaded(tmp_path / "store"), make=False) as ask:
+        assert list(ask(List())) == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_socket_that_nobody_serves_is_no_daemon(tmp_path: Path) -> None:
     """A daemon that was killed leaves it behind."""
     with FakeControl(tmp_path, lambda request: []):

@@ -118,7 +118,7 @@ def _run(args: argparse.Namespace, run: Run) -> int:
         with (
             _input(getattr(args, "file", None)) as args.lines,
             _output(getattr(args, "failed", None), args) as args.failures,
-            connected(loaded) as ask,
+            connected(loaded, make=run not in (_list, _show, _stats, _export)) as ask,
         ):
             return run(args, ask)
     except InputError as error:

@@ -68,6 +68,17 @@ def test_who_only_asks_the_daemon_imports_little(command: str, directory: Path) 
     assert control.requests == [{"do": command}]
 
 
+LOOKING = [(["list"], 1), (["show", "a.example"], 1), (["stats"], 0), (["export"], 1)]
+
+
+@pytest.mark.parametrize(("words", "code"), LOOKING, ids=[row[0][0] for row in LOOKING])
+def test_who_only_looks_makes_no_store(words: list[str], code: int, directory: Path) -> None:
+    """What is not there holds nothing."""
+    directory.rmdir()
+    assert cache(directory, *words) == code
+    assert not directory.exists()
+
+
 def row(domain: str, mode: str = "enforce", left: float = 6 * DAY, failures: int = 0) -> dict[str, Any]:
     return {
         "domain": domain,
