@@ -12,7 +12,8 @@ MtaStsError                base; caught at the edge of a thread, a task or a com
 │   ├── DnsError           no usable DNS answer in time
 │   ├── FetchError         no usable answer from the policy host
 │   ├── UpdateError        the name server did not take a dynamic update
-│   └── AcmeError          the ACME server gives no certificate now
+│   ├── AcmeError          the ACME server gives no certificate now
+│   └── SharedError        the store that daemons share cannot be used now
 ├── StoreError             the store cannot be read or written now
 │   └── StoreDamagedError  it is damaged or was removed, and has to be begun anew
 │   └── ForbiddenError     this user may not ask for it
@@ -105,6 +106,10 @@ class AcmeError(UnavailableError):
     def __init__(self, reason: str, gone: bool = False) -> None:
         super().__init__(reason)
         self.gone = gone
+
+
+class SharedError(UnavailableError):
+    """The store that daemons share cannot be used now; the message holds no credentials."""
 
 
 class StoreError(MtaStsError):

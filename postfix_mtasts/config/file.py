@@ -23,6 +23,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -199,6 +200,9 @@ class _Reader:
         if settings.reports.require_dkim and not settings.reports.dkim:
             wrong = "nothing can pass while reports.dkim is false; set it to true"
             self._fault(self.lines["reports.require_dkim"], "reports.require_dkim", wrong)
+        if settings.shared.password_file is not None and urlsplit(settings.shared.url or "").password is not None:
+            wrong = "the URL holds a password too; give one of them"
+            self._fault(self.lines["shared.password_file"], "shared.password_file", wrong)
         return settings
 
     def _fault(self, place: yaml.Node | int, key: str, wrong: str) -> None:

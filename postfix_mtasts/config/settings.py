@@ -25,7 +25,7 @@ def setting(default: Any, help: str, *, kind: str, **limits: Any) -> Any:
 
     kind is one of bool, int, duration, choice, path, ca_file, group, mode, inet,
     listen (a list of addresses), servers (a list of resolvers), maps, host,
-    https_url, mail_address, rua (a list of report URIs).
+    https_url, mail_address, rua (a list of report URIs), shared_url, secret_file, prefix.
     """
     metadata = {"help": help, "kind": kind, **limits}
     if isinstance(default, Mapping):  # Python 3.11 takes no mapping proxy for an immutable default
@@ -140,6 +140,21 @@ class TlsrptSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedSettings:
+    url: str | None = setting(
+        None, "a Valkey or Redis that daemons share: redis://, rediss:// or unix://; null means none", kind="shared_url"
+    )
+    password_file: str | None = setting(None, "holds the password, in place of the URL", kind="secret_file")
+    prefix: str = setting("mtasts:", "what each key there begins with", kind="prefix")
+    timeout: float = setting(
+        0.2 * SECOND, "the longest that a first lookup waits for it", kind="duration", low=0.01, high=10.0
+    )
+    key_file: str | None = setting(
+        None, "rows are signed with this key, and others are not believed", kind="secret_file"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AcmeSettings:
     directory_url: str = setting(
         "https://acme-v02.api.letsencrypt.org/directory", "the ACME server (RFC 8555)", kind="https_url"
@@ -216,6 +231,7 @@ class Settings:
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     tlsrpt: TlsrptSettings = TlsrptSettings()
+    shared: SharedSettings = SharedSettings()
     publish: PublishSettings = PublishSettings()
     admin: AdminSettings = AdminSettings()
     reports: ReportsSettings = ReportsSettings()

@@ -9,12 +9,14 @@ its port. Where a value stands in the file is file.py's business.
 from __future__ import annotations
 
 import grp
+import importlib.util
 import ipaddress
 import os.path
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from ..core.quoting import quote
 
@@ -35,6 +37,9 @@ _MAP_NAME = re.compile(r"[!-~]{1,100}")  # visible ASCII
 _MAIN_CF_ENDS = re.compile(r"[\s,{}$]")  # what ends a table's name in main.cf, or begins a parameter's
 _PATH_LIMIT = 4096  # bytes, PATH_MAX
 
+SECRET_LIMIT = 4096  # bytes of a password or key, newline included
+
+_SHARED_FORMS = "write redis://HOST:PORT/DB, rediss://USER@HOST:PORT/DB or unix:///PATH"
 _ADDRESS_FORMS = "inet:HOST:PORT, inet:[IPV6]:PORT or unix:/absolute/path"
 
 
@@ -118,6 +123,73 @@ def parse_ca_file(text: str, limits: Limits) -> str:
     except OSError as error:
         raise ValueError(f"{quote(path)} cannot be read: {error.strerror}; {wanted}") from None
     return path
+
+
+def parse_secret_file(text: str, limits: Limits) -> str:
+    """A file that holds a password or a key, and can be read now."""
+    path = parse_path(text, limits)
+    wanted = f"name a readable file of 1 to {SECRET_LIMIT} bytes"
+    if not os.path.isfile(path):
+        raise ValueError(f"there is no file {quote(path)}; {wanted}")
+    try:
+        read_secret(path)
+    except OSError as error:
+        raise ValueError(f"{quote(path)} cannot be read: {error.strerror}; {wanted}") from None
+    except ValueError as wrong:
+        raise ValueError(f"{quote(path)} {wrong}; {wanted}") from None
+    return path
+
+
+def read_secret(path: str) -> bytes:
+    """Return what a file holds, without the newline at its end. Raises: OSError, ValueError where it is no secret."""
+    with open(path, "rb") as file:
+        secret = file.read(SECRET_LIMIT + 1)
+    if len(secret) > SECRET_LIMIT:
+        raise ValueError("is too long")
+    if not (secret := secret.rstrip(b"\r\n")):
+        raise ValueError("is empty")
+    return secret
+
+
+def parse_shared_url(text: str, limits: Limits) -> str:
+    """The URL of a Valkey or Redis server. No fault repeats it: it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"is not a URL; {_SHARED_FORMS}") from None
+    if parts.scheme not in ("redis", "rediss", "unix") or not text.isprintable() or " " in text or parts.fragment:
+        raise ValueError(f"is not the URL of a Redis; {_SHARED_FORMS}")
+    if parts.scheme == "unix":
+        if not parts.path.startswith("/") or parts.path == "/":
+            raise ValueError(f"names no socket; {_SHARED_FORMS}")
+    elif not parts.hostname or not re.fullmatch(r"(/[0-9]{0,5})?", parts.path):
+        raise ValueError(f"names no server, or no database by its number; {_SHARED_FORMS}")
+    allowed = {"unix": ("db",), "redis": (), "rediss": ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")}[parts.scheme]
+    if any(name not in allowed or not value for name, value in options):
+        raise ValueError(f"has an option that is not known here; leave all out but {', '.join(allowed) or 'none'}")
+    if any(name == "db" and not re.fullmatch(r"[0-9]{1,5}", value) for name, value in options):
+        raise ValueError("names a database that is not a number; write db=0")
+    if importlib.util.find_spec("redis") is None:
+        raise ValueError("needs the library redis; install python3-redis, or postfix-mtasts[redis] with pip")
+    return text
+
+
+def shown_url(text: str) -> str:
+    """Return *text* with the password replaced by asterisks."""
+    parts = urlsplit(text)
+    if parts.password is None:
+        return text
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+def parse_prefix(text: str, limits: Limits) -> str:
+    """What keys begin with: it stands in patterns and access rules too."""
+    if not re.fullmatch(r"[A-Za-z0-9:._-]{1,64}", text):
+        raise ValueError(f"{quote(text)} cannot begin keys; write 1 to 64 letters, digits, ':', '.', '_' or '-'")
+    return text
 
 
 def parse_listen(text: str, limits: Limits) -> str:
@@ -238,4 +310,7 @@ READERS: Mapping[str, Callable[[str, Limits], object]] = {
     "https_url": parse_https_url,
     "mail_address": parse_mail_address,
     "rua": parse_rua,
+    "shared_url": parse_shared_url,
+    "secret_file": parse_secret_file,
+    "prefix": parse_prefix,
 }

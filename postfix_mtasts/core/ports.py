@@ -1,6 +1,7 @@
 """What upper rooms need of lower ones and of the outside world, as Protocols; tests put literal values here.
 
 Clock is both clocks. Store keeps policies on disk, for the one thread that uses it.
+Shared keeps policies for several daemons; it blocks, and is used in threads.
 Dns, PolicyHosts and Sources are what discovery and DANE ask, and they block.
 Resolver is how the daemon has discovery and DANE done without blocking.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ..faults import Fault, Seen
 from .certificate import Presented, Shown
@@ -73,6 +74,65 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give the store back. Never raises; further calls do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What the shared store has of a domain that an operator had the fleet forget."""
+
+    domain: Domain
+    at: float  # UTC seconds since 1970: a policy fetched later counts
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row of the shared store that is not believed."""
+
+    key: str  # the domain, as far as it is one
+    reason: str  # a sentence
+
+
+SharedRow: TypeAlias = Entry | Withdrawn | BadRow
+
+
+class Lease(Enum):
+    """What becomes of asking to be the one daemon that fetches a domain."""
+
+    GRANTED = "granted"
+    TAKEN = "taken"  # another daemon has it
+    NEWER = "newer"  # the shared store has a later fetch
+
+
+class Shared(Protocol):
+    """Policies that several daemons share; any thread may use it.
+
+    Every call blocks for shared.timeout at most for each exchange, and raises
+    SharedError, with a sentence that holds no credentials.
+    """
+
+    def check(self) -> str:
+        """See that it can be read and written; return the name of its content, which changes when that is lost."""
+
+    def get(self, domains: Sequence[Domain]) -> list[SharedRow]:
+        """Return what there is of *domains*; nothing for one without a row."""
+
+    def offer(self, rows: Sequence[tuple[Entry | Withdrawn, float]]) -> None:
+        """Have rows kept, each until a UTC time; where a fetch as late is there, that stays, decided by the server."""
+
+    def lease(self, domain: Domain, seconds: float, fetched_at: float) -> Lease:
+        """Ask to be the one that fetches *domain*, of which one at *fetched_at* is held; or to stay it for longer."""
+
+    def release(self, domain: Domain) -> None:
+        """Give a lease back before it ends by itself."""
+
+    def changes(self, seconds: float) -> list[Domain]:
+        """Wait *seconds* at most for others' changes, and return their domains; one thread calls it."""
+
+    def rows(self) -> Iterator[list[SharedRow]]:
+        """Yield all rows, in pieces; what changes meanwhile may be there or not."""
+
+    def close(self) -> None:
+        """Let the connections go, for new ones; for the thread that waits for changes. Never raises."""
 
 
 class Dns(Protocol):

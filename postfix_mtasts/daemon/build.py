@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from ..adapters.clock import SystemClock
-from ..config.settings import Settings
-from ..core.ports import Clock
+from ..config.settings import Settings, SharedSettings
+from ..core.ports import Clock, Shared
 from ..core.silence import Silence
 from .counters import Counts
 from .current import Current
@@ -22,6 +22,7 @@ from .operating.control_socket import ControlServer
 from .operating.health import Health
 from .operating.operations import Operations
 from .policies.agenda import Agenda
+from .policies.fleet import Fleet
 from .policies.keeper import Keeper
 from .policies.refresher import Refresher
 from .policies.reporting import Reporter
@@ -59,6 +60,7 @@ class Parts:
     pool: Pool
     fast_path: FastPath
     reporter: Reporter
+    fleet: Fleet
     keeper: Keeper
     agenda: Agenda
     refresher: Refresher
@@ -73,6 +75,13 @@ class Parts:
 def open_store(directory: Path) -> StoreKeeper:
     """Open the policy store. Raises: StoreBusyError, StoreError."""
     return StoreKeeper.open(directory, SystemClock.monotonic)
+
+
+def open_shared(settings: SharedSettings) -> Shared:
+    """Make what speaks to the shared store; it connects later."""
+    from ..adapters.store.valkey import ValkeyShared  # redis-py may be missing, and few use it
+
+    return ValkeyShared(settings)
 
 
 def offline(settings: Settings, store: StoreKeeper) -> Offline:
@@ -113,6 +122,7 @@ def daemon(
     pool = Pool(settings, count_dns, partial(WorkerProcess, launch=launch))
     fast_path = FastPath(pool, settings.dns, count_dns, clock.monotonic)
     reporter = Reporter(settings, fast_path, counts, clock.monotonic)
+    fleet = Fleet(open_shared, clock, counts)
     agenda = Agenda(clock.monotonic)
     keeper = Keeper(
         settings,
@@ -123,6 +133,7 @@ def daemon(
         changed=reply_cache.empty,
         plan=agenda.push,
         report=reporter.report,
+        fleet=fleet,
     )
     store.contents = keeper.known.contents
     refresher = Refresher(loop, agenda, keeper.due, clock.monotonic)
@@ -140,6 +151,7 @@ def daemon(
         pool=pool,
         fast_path=fast_path,
         reporter=reporter,
+        fleet=fleet,
         keeper=keeper,
         agenda=agenda,
         refresher=refresher,
@@ -167,6 +179,7 @@ def _follow_reloads(parts: Parts) -> None:
     current.changed(lambda new: new.maps, parts.operations.configure)
     current.changed(lambda new: new, parts.keeper.configure)
     current.changed(lambda new: new, parts.reporter.configure)
+    current.changed(lambda new: new, parts.fleet.configure)
 
 
 def _emptied_every(settings: Settings) -> float:

@@ -20,6 +20,7 @@ class Counts:
         self.fetches: Counter[str] = Counter()  # by result
         self.dns_queries: Counter[tuple[str, str]] = Counter()  # by type and result
         self.reports: Counter[str] = Counter()  # datagrams for a TLSRPT collector, sent or unsent
+        self.shared: Counter[tuple[str, str]] = Counter()  # by what was asked of the shared store, and result
         self.errors = 0
         self.cold_seconds = 0.0  # all cold lookups together
         self._cold = [0] * (len(BOUNDS) + 1)  # cold lookups, by the bound they stay under

@@ -150,6 +150,7 @@ class Daemon:
         await self.parts.control.start()
         self.parts.refresher.start()
         self.parts.keeper.check_resolver()
+        self.parts.keeper.join(self._settings)
         self._spawn(self._load())
         self._loop.call_later(TICK, self._tick)
         self._empty_replies()
@@ -210,6 +211,8 @@ class Daemon:
             refresh_due=due,
             refresh_lag=lag,
             dns_up=self.parts.silence.up,
+            shared_up=self.parts.fleet.up if self.parts.fleet.wanted else None,
+            shared_reason=self.parts.fleet.reason,
             workers_up=not self.parts.pool.fault,
             workers=self.parts.pool.running,
             worker_deaths=self.parts.pool.deaths,
@@ -290,6 +293,7 @@ class Daemon:
         if self._http is not None:
             self._http.close()
         self.parts.refresher.stop()
+        self.parts.fleet.stop()
         self.parts.fast_path.close()
         self.parts.pool.stop()
         await self.parts.store.close(FLUSH)

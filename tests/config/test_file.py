@@ -54,6 +54,12 @@ metrics:
   listen: inet:[::1]:9462
 log: {level: debug, format: json}
 tlsrpt: {socket: /run/tlsrpt.sock}
+shared:
+  url: redis://user@r.example:6379/1
+  password_file: /etc/hostname
+  prefix: "x:"
+  timeout: 1s
+  key_file: /etc/hostname
 publish:
   directory: /srv/policies
   state_directory: /srv/serve
@@ -98,6 +104,11 @@ def test_every_setting_is_read() -> None:
         "log.level": "debug",
         "log.format": "json",
         "tlsrpt.socket": "/run/tlsrpt.sock",
+        "shared.url": "redis://user@r.example:6379/1",
+        "shared.password_file": "/etc/hostname",
+        "shared.prefix": "x:",
+        "shared.timeout": 1.0,
+        "shared.key_file": "/etc/hostname",
         "publish.directory": "/srv/policies",
         "publish.state_directory": "/srv/serve",
         "publish.listen": ("inet:192.0.2.1:443",),

@@ -11,6 +11,7 @@ from postfix_mtasts.config.settings import MapSettings, Settings
 
 KINDS = {"bool", "int", "duration", "choice", "path", "ca_file", "group", "mode", "inet", "listen", "servers", "maps"}
 KINDS |= {"host", "https_url", "mail_address", "rua"}  # of the domain owner's settings
+KINDS |= {"shared_url", "secret_file", "prefix"}
 
 
 def every_field(settings: object) -> list[object]:
@@ -58,6 +59,11 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "log.level": "info",
         "log.format": "text",
         "tlsrpt.socket": None,
+        "shared.url": None,
+        "shared.password_file": None,
+        "shared.prefix": "mtasts:",
+        "shared.timeout": 0.2,
+        "shared.key_file": None,
         "publish.directory": "/etc/postfix-mtasts/policies",
         "publish.state_directory": "/var/lib/postfix-mtasts-serve",
         "publish.listen": ("inet:[::]:443",),

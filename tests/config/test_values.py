@@ -9,6 +9,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postfix_mtasts.config import values
 from postfix_mtasts.config.values import READERS, duration_text, parse_duration, parse_map_name
 
 ANY_TIME = {"low": 0.0, "high": 1e9}
@@ -197,3 +198,55 @@ def test_no_text_makes_a_reader_raise_anything_but_a_value_error(kind: str, text
         said = str(wrong)
     assert said.isascii()
     assert not said or said.isprintable()
+
+
+URLS = [
+    ("http://h", "the URL of a Redis"),
+    ("redis://", "names no server"),
+    ("redis://h/name", "names no server"),
+    ("redis://u:sesame@x:y", "is not a URL"),
+    ("unix://", "names no socket"),
+    ("rediss://h?ssl_cert_reqs=none", "option"),
+    ("redis://u:sesame@h?ssl_check_hostname=no", "option"),
+    ("unix:///s?db=x", "database"),
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), URLS)
+def test_what_is_no_url_of_a_shared_store(text: str, fault: str) -> None:
+    """No fault repeats the URL, which may hold a password."""
+    with pytest.raises(ValueError, match=fault) as caught:
+        values.parse_shared_url(text, {})
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("rediss://u:p%40ss@h/1", "rediss://u:***@h/1"),
+        ("redis://:sesame@[::1]:6379", "redis://:***@[::1]:6379"),
+        ("unix:///s?db=1", "unix:///s?db=1"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(text: str, shown: str) -> None:
+    """As `config show` and the log have it."""
+    assert values.shown_url(values.parse_shared_url(text, {})) == shown
+
+
+SECRETS = [("sesame\n", None), ("", "is empty"), ("\n", "is empty"), ("x" * 4_097, "is too long")]
+
+
+@pytest.mark.parametrize(("text", "fault"), SECRETS)
+def test_a_secret_file_holds_one_short_secret(text: str, fault: str | None, tmp_path: Path) -> None:
+    """A missing key must not mean that nothing is signed."""
+    path = tmp_path / "key"
+    path.write_text(text)
+    if fault is None:
+        assert values.parse_secret_file(str(path), {}) == str(path)
+        assert values.read_secret(str(path)) == b"sesame"
+    else:
+        with pytest.raises(ValueError, match=fault):
+            values.parse_secret_file(str(path), {})
+    with pytest.raises(ValueError, match="there is no file"):
+        values.parse_secret_file(str(tmp_path / "absent"), {})

@@ -57,6 +57,9 @@ def first_line(field: Field[Any], default: Any) -> str:
         "https_url": "An HTTPS address",
         "mail_address": "A mail address",
         "rua": "A list of report URIs",
+        "shared_url": "A URL redis://, rediss:// or unix://",
+        "secret_file": "A file of one line",
+        "prefix": '1 to 64 letters, digits, ":", ".", "_" or "-"',
         "choice": f"One of {', '.join(about.get('choices', ()))}",
     }
     if kind == "duration":

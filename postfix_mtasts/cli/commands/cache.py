@@ -79,6 +79,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
     command.add_argument(
         "--expiring", metavar="DURATION", type=_duration, help="only those that expire within this time"
     )
+    command.add_argument("--shared", action="store_true", help="only those that another daemon fetched")
     command.add_argument("--failing", action="store_true", help="only those that could not be fetched when last tried")
     command.add_argument("--json", action="store_true", help="print one JSON object a line")
     command = add("show", _show, "show all that is known about a domain", "show gmail.com")
@@ -88,7 +89,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         ("refresh", _refresh, "fetch policies again now, and wait for the results"),
         ("forget", _forget, "forget all that is known about domains"),
     ):
-        add(name, run, help, f"{name} gmail.com").add_argument("domains", metavar="DOMAIN", nargs="+", type=_domain)
+        command = add(name, run, help, f"{name} gmail.com")
+        command.add_argument("domains", metavar="DOMAIN", nargs="+", type=_domain)
+        command.add_argument("--local", action="store_true", help="leave the daemons that share policies alone")
     command = add("warm", _warm, "fetch the policies of domains that are not known yet", "warm domains.txt")
     command.add_argument("file", metavar="FILE", help="one domain a line; - means standard input")
     command.add_argument("--failed", metavar="FILE", help="write the domains that failed to this file, one a line")
@@ -156,6 +159,7 @@ def _list(args: argparse.Namespace, ask: Ask) -> int:
             (args.mode and row.mode != args.mode)
             or (args.expiring is not None and row.left > args.expiring)
             or (args.failing and not row.failures)
+            or (args.shared and not row.shared)
         ):
             continue
         if args.json:
@@ -163,8 +167,8 @@ def _list(args: argparse.Namespace, ask: Ask) -> int:
         else:
             if not rows:
                 print(f"{'DOMAIN':<40} {'MODE':<8} {'AGE':>7} {'LEFT':>7} MX")
-            mx = quote(",".join(row.mx) or "-")
-            print(f"{quote(row.domain):<40} {row.mode:<8} {span(row.age):>7} {span(row.left):>7} {mx}")
+            mx, shared = quote(",".join(row.mx) or "-"), "  from another daemon" if row.shared else ""
+            print(f"{quote(row.domain):<40} {row.mode:<8} {span(row.age):>7} {span(row.left):>7} {mx}{shared}")
         rows += 1
     return OK if rows else NOTHING
 
@@ -212,7 +216,7 @@ def _stats(args: argparse.Namespace, ask: Ask) -> int:
 def _refresh(args: argparse.Namespace, ask: Ask) -> int:
     found = 0
     for domains in _chunks(args.domains):
-        for answer in ask(Fetch(domains, again=True)):
+        for answer in ask(Fetch(domains, again=True, local=args.local)):
             print(f"{quote(answer.domain)}: {answer.result}: {quote(answer.reason)}", flush=True)
             found += answer.result == "fetched"
     return OK if found else NOTHING
@@ -221,7 +225,7 @@ def _refresh(args: argparse.Namespace, ask: Ask) -> int:
 def _forget(args: argparse.Namespace, ask: Ask) -> int:
     results: Counter[str] = Counter()
     for domains in _chunks(args.domains):
-        for answer in ask(Forget(domains)):
+        for answer in ask(Forget(domains, local=args.local)):
             reason = f": {quote(answer.reason)}" if answer.reason else ""
             print(f"{quote(answer.domain)}: {answer.result}{reason}", flush=True)
             results[answer.result] += 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...config.file import Loaded, read
 from ...config.settings import DEFAULT_CONFIG_FILE
-from ...config.values import duration_text
+from ...config.values import duration_text, shown_url
 from ...core.quoting import escape, json_line, quote
 from ...errors import ConfigError
 from ..postfix import check, postconf
@@ -130,6 +130,8 @@ def plain(settings: Any) -> dict[str, Any]:
             shape[field.name] = {name: asdict(options) for name, options in value.items()}
         elif kind == "duration":
             shape[field.name] = duration_text(value)
+        elif kind == "shared_url" and value is not None:
+            shape[field.name] = shown_url(value)
         elif kind == "mode":
             shape[field.name] = f"{value:04o}"
         else:

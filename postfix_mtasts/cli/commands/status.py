@@ -144,6 +144,10 @@ def _itself(status: StatusShown) -> Iterator[tuple[str, str, str]]:
     yield "metrics", quote(status.metrics) if status.metrics else "none", ""
     yield "connections", str(status.numbers.connections), ""
     yield "store", quote(status.directory), ""
+    shared = status.numbers.shared
+    if shared.up is not None:
+        held = f"in use, {shared.policies} policies came from others"
+        yield "shared", held if shared.up else f"away: {quote(status.shared_away)}", "" if shared.up else "yellow"
 
 
 def _policies(status: StatusShown) -> Table:

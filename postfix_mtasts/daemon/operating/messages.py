@@ -26,6 +26,7 @@ class Row:
     left: float  # in force; 0 or less: expired
     mx: list[str]
     failures: int  # fetches in a row that failed
+    shared: bool = field(default=False, kw_only=True)  # another daemon fetched it
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class StatusShown:
     metrics: str | None  # where monitoring asks
     failures: list[Failures]
     numbers: Numbers
+    shared_away: str = ""  # why the shared store is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ class Fetch(Request[Fetched]):
     answers: ClassVar[tuple[type[Any], ...]] = (Fetched,)
     domains: list[Domain]
     again: bool = False
+    local: bool = False  # offer them to no other daemon
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,7 @@ class Forget(Request[Forgotten]):
     do: ClassVar[str] = "forget"
     answers: ClassVar[tuple[type[Any], ...]] = (Forgotten,)
     domains: list[Domain]
+    local: bool = False  # have no other daemon forget them
 
 
 @dataclass(frozen=True, slots=True)

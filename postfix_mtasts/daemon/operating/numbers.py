@@ -11,7 +11,7 @@ result types, DNS types and results.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any, get_origin, get_type_hints
 
@@ -68,6 +68,20 @@ class WorkerNumbers:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedNumbers:
+    """What other daemons are told and tell; nothing of it without shared.url."""
+
+    up: Annotated[bool | None, Metric("mtasts_shared_up", _GAUGE, "Whether the shared store is in use.")] = None
+    policies: Annotated[
+        int | None, Metric("mtasts_shared_policies", _GAUGE, "Policies held that other daemons fetched.")
+    ] = None
+    requests: Annotated[
+        dict[str, dict[str, int]],
+        Metric("mtasts_shared_requests", _COUNTER, "What was asked of the shared store.", ("command", "result")),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Numbers:
     """All that is counted, as it was at one moment on the loop. Times are in seconds."""
 
@@ -93,9 +107,10 @@ class Numbers:
     connections: Annotated[int, Metric("mtasts_connections", _GAUGE, "Connections open.")]
     errors: Annotated[int, Metric("mtasts_errors", _COUNTER, "Errors of the daemon's own.")]
     workers: WorkerNumbers
+    shared: SharedNumbers = SharedNumbers()
 
 
-def metrics(numbers: Numbers | RefreshNumbers | WorkerNumbers) -> Iterator[tuple[Metric, Any]]:
+def metrics(numbers: Numbers | RefreshNumbers | WorkerNumbers | SharedNumbers) -> Iterator[tuple[Metric, Any]]:
     """Yield each metric of Numbers, or of a part of it, with its value."""
     for name, hint in get_type_hints(type(numbers), include_extras=True).items():
         value = getattr(numbers, name)

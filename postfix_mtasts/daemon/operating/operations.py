@@ -114,7 +114,7 @@ class Operations:
                 if not request.again and holding is not None and holding.left > 0:
                     yield m.Fetched(domain, "known", f"mode {holding.entry.policy.mode}")
                     continue
-                under_way[self._keeper.refresh(domain)] = domain
+                under_way[self._keeper.refresh(domain, request.local)] = domain
             if under_way:
                 ended, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 for task in ended:
@@ -147,7 +147,11 @@ class Operations:
             except StoreError as error:
                 yield m.Forgotten(domain, "failed", f"forgotten in memory, but not on the disk yet: {error}")
             else:
-                yield m.Forgotten(domain, "forgotten" if known else "unknown")
+                untold = "" if request.local else await self._keeper.tell_forgotten(domain)
+                if untold:
+                    yield m.Forgotten(domain, "failed", f"forgotten here; others are told later: {untold}")
+                else:
+                    yield m.Forgotten(domain, "forgotten" if known else "unknown")
 
     async def _import(self, request: m.Import) -> AsyncIterator[m.Imported]:
         for imported in await asyncio.gather(*map(self._judged, request.rows)):

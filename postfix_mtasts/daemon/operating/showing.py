@@ -25,6 +25,7 @@ def row(holding: Holding) -> Row:
         left=holding.left,
         mx=list(entry.policy.mx),
         failures=trouble.failures if trouble is not None else 0,
+        shared=holding.shared,
     )
 
 
@@ -62,6 +63,7 @@ def _policy(
         left=listed.left,
         mx=listed.mx,
         failures=listed.failures,
+        shared=listed.shared,
         record_id=entry.record_id,
         policy=entry.policy.text,
         fetched_at=entry.fetched_at,

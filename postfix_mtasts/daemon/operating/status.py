@@ -58,6 +58,7 @@ async def overview(known: Known, counts: Counts, now: float, uptime: float, runn
         metrics=running.metrics,
         failures=[Failures(kind, number, _worst(kinds[kind])) for kind, number in numbers.most_common()],
         numbers=counted,
+        shared_away=running.shared_reason,
     )
 
 

@@ -12,7 +12,7 @@ from ... import __version__
 from ...core.policy import Mode
 from ..counters import Counts
 from ..policies.known import Holding, Known
-from .numbers import Cold, Numbers, RefreshNumbers, WorkerNumbers
+from .numbers import Cold, Numbers, RefreshNumbers, SharedNumbers, WorkerNumbers
 
 CHUNK = 200  # items between two turns of the loop
 
@@ -34,6 +34,8 @@ class Running:
     workers: int
     worker_deaths: int
     faults: list[str]  # a sentence each
+    shared_up: bool | None = None  # None: there is to be no shared store
+    shared_reason: str = ""  # why it is away
 
 
 ALONE = Running("", [], None, 0, 0, 0.0, True, True, 0, 0, [])  # no daemon is around
@@ -44,10 +46,11 @@ async def gather(
 ) -> Numbers:
     """Count; *meet* is called with each policy."""
     modes: Counter[str] = Counter({str(mode): 0 for mode in Mode})
-    failing, nearest = 0, float("inf")
+    failing, shared, nearest = 0, 0, float("inf")
     async for holding in in_turns(known.holdings()):
         modes[holding.entry.policy.mode] += 1
         failing += holding.trouble is not None
+        shared += holding.shared
         if 0 < holding.left < nearest:
             nearest = holding.left
         meet(holding)
@@ -67,6 +70,9 @@ async def gather(
         connections=running.connections,
         errors=counts.errors,
         workers=WorkerNumbers(running.workers_up, running.workers, running.worker_deaths),
+        shared=SharedNumbers(running.shared_up, shared, _nested(counts.shared))
+        if running.shared_up is not None
+        else SharedNumbers(),
     )
 
 

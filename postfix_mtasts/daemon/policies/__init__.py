@@ -8,6 +8,8 @@ holdings      what is held of every domain: all changes are made here
 held          a policy held, and what this process knows of it
 known         the read-only view that others have of it
 schedule      core.entry's time rules applied to what is held
+fleet         what comes from other daemons and goes to them
+shared_link   the threads that use the shared store
 agenda        when each policy is due
 dane          DANE statuses
 refresher     the thread that asks for what is due

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ...config.settings import LookupSettings
@@ -30,6 +31,7 @@ from ...core.verdict import Kind, Verdict
 from ...errors import StoreError
 from ..counters import Counts
 from . import announcing
+from .fleet import Fleet
 from .flights import Flight, Flights, State
 from .held import Held
 from .holdings import Holdings
@@ -63,8 +65,11 @@ class Finder:
         store: EntryStore,
         counts: Counts,
         report: Callable[[Failed, Entry | None, Domain], None],
+        fleet: Fleet | None = None,
     ) -> None:
         self._holdings, self._resolver, self._store = holdings, resolver, store
+        self._fleet = fleet
+        self._untold: set[Domain] = set()  # whose next fetch is for this daemon alone
         self._counts, self._intake = counts, Intake(holdings, counts, report)
         self._schedule = holdings.schedule
         self.flights: Flights[Domain, Ending] = Flights(self._late)
@@ -103,8 +108,14 @@ class Finder:
             self._discover(flight, Urgency.UPKEEP, avoid=self._schedule.avoid(held))
         return recheck
 
-    def refresh(self, domain: Domain) -> asyncio.Task[Ending]:
-        """Fetch the policy of *domain* again, lost record or not; the task returns how that ended."""
+    def refresh(self, domain: Domain, local: bool = False) -> asyncio.Task[Ending]:
+        """Fetch the policy of *domain* again, lost record or not; the task returns how that ended.
+
+        Args:
+            local: offer it to no other daemon.
+        """
+        if local:
+            self._untold.add(domain)
         return self.spawn(self._fetched(self.flights.get(domain) or self.begin(domain, again=True)))
 
     async def _fetched(self, flight: Search) -> Ending:
@@ -128,6 +139,39 @@ class Finder:
         await self._store_policy(flight, entry, self._store.put(entry), Unchanged(entry.record_id))
         return flight.state is State.LANDED
 
+    async def receive(self, entry: Entry) -> bool:
+        """Store *entry*, which another daemon fetched, and hold it; tell whether: a fetch as new stays."""
+        domain, wall = entry.domain, self._schedule.wall()
+        held = self._holdings.policies.get(domain)
+        if held is not None:
+            if entry.fetched_at <= held.entry.fetched_at <= wall:
+                return False
+            entry = replace(entry, used_at=max(entry.used_at, held.entry.used_at))
+        await asyncio.wait([self._store.put(entry)], timeout=COMMIT_WAIT)
+        recheck = self._schedule.timing.recheck  # its record is due for a reading
+        self._holdings.hold(entry, self._schedule.monotonic() - recheck, shared=True)
+        held = self._holdings.policies.get(domain)
+        if held is not None and held.entry is not entry:  # a fetch of our own came first
+            self._store.put(held.entry)
+        if (under_way := self.flights.get(domain)) is not None:
+            under_way.tell()  # lookups need not wait for the fetch
+        return held is not None and held.entry is entry
+
+    async def _ask_others(self, flight: Search, fleet: Fleet) -> None:
+        """Take the policy that another daemon has, or go on."""
+        try:
+            entry = await fleet.get(flight.domain)
+            if entry is not None and flight.state is not State.VOID:
+                await self.receive(entry)
+        except Exception:  # noqa: BLE001 -- logged and counted by bug()
+            self.flights.land(flight, self._intake.bug(flight.domain))
+            return
+        held = self._holdings.in_force(flight.domain)
+        if held is not None and flight.state is not State.VOID:
+            self.flights.land(flight, Unchanged(held.entry.record_id))
+        else:
+            self._discover(flight, Urgency.LOOKUP)
+
     def _take_off(self, domain: Domain, late_at: float | None = None) -> Search:
         now = self._schedule.monotonic()
         flight = self.flights.take_off(domain, domain, now, self._settings.wait, late_at)
@@ -149,7 +193,9 @@ class Finder:
 
     def _set_out(self, flight: Search, again: bool) -> None:
         held = self._holdings.in_force(flight.domain)
-        if held is None:
+        if held is None and not again and self._fleet is not None and self._fleet.up:
+            self.spawn(self._ask_others(flight, self._fleet))
+        elif held is None:
             self._discover(flight, Urgency.LOOKUP)
         elif again:
             flight.tell()  # lookups need not wait for the fetch
@@ -207,8 +253,11 @@ class Finder:
             await asyncio.wait([written], timeout=COMMIT_WAIT)
             if flight.state is not State.VOID:
                 self._holdings.hold(entry, flight.began_at)
+                if self._fleet is not None and isinstance(outcome, Found) and entry.domain not in self._untold:
+                    self._fleet.offer(entry)
         except Exception:  # noqa: BLE001 -- logged and counted by bug()
             outcome = self._intake.bug(flight.domain)
+        self._untold.discard(entry.domain)
         self.flights.land(flight, outcome)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -43,12 +43,14 @@ class Held:
         "expired_at",
         "not_before",
         "retry_at",
+        "shared",
         "tried",
         "trouble",
     )
 
-    def __init__(self, entry: Entry, checked_at: float) -> None:
+    def __init__(self, entry: Entry, checked_at: float, shared: bool = False) -> None:
         self.entry = entry
+        self.shared = shared  # another daemon fetched it, and it came here since the start
         self.clamped: Clamped | None = None  # until the clock that clamped *entry* is believed
         self.checked_at = checked_at  # when the last reading of the record began
         self.due_at = 0.0  # when the refresher is to look at it next

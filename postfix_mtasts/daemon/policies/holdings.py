@@ -98,8 +98,8 @@ class Holdings:
         entry = Entry(domain, found.policy, found.record_id, min(found.fetched_at, wall), used_at)
         return entry if used_at else rules.used(entry, wall)
 
-    def hold(self, entry: Entry, checked_at: float) -> None:
-        """Let *entry* serve, whose record was read at *checked_at*."""
+    def hold(self, entry: Entry, checked_at: float, shared: bool = False) -> None:
+        """Let *entry* serve, whose record was read at *checked_at*; *shared*: another daemon fetched it."""
         old = self.policies.get(entry.domain)
         if rules.newest(old.entry if old is not None else None, entry, self.schedule.wall()) is not entry:
             return
@@ -108,7 +108,7 @@ class Holdings:
         if was_negative or (differs and old is not None):
             self._changed()
         self._failed.forget(entry.domain)
-        self.policies[entry.domain] = held = Held(entry, checked_at)
+        self.policies[entry.domain] = held = Held(entry, checked_at, shared)
         if differs:
             announcing.policy(entry, new=old is None)
         self.plan(held)

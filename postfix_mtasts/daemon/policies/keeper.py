@@ -24,12 +24,13 @@ from ...core.entry import Entry
 from ...core.names import Domain, NextHop
 from ...core.outcome import Absent, DnsFailed, Failed, Found, OwnFault
 from ...core.policy import Mode
-from ...core.ports import Clock, Resolver
+from ...core.ports import Clock, Lease, Resolver, Withdrawn
 from ...core.quoting import KV
 from ...core.verdict import Kind, Verdict
 from ..counters import Counts
 from .dane import DaneKeeper
 from .finder import EntryStore, Finder
+from .fleet import Fleet, Member
 from .flights import Flight
 from .held import Held, Note
 from .holdings import Holdings
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 Done = Callable[[Verdict], None]
 Waited = Flight[Any, Any]  # for a policy or for a DANE status
 
+LEASE_SPARE = 5.0  # seconds that a lease lasts beyond fetch.timeout
 AT_A_TURN = 100  # policies planned anew before lookups have their turn
 SHUTTING_DOWN = Verdict(Kind.TEMP, "postfix-mtasts is shutting down", 0.0)
 
@@ -60,6 +62,7 @@ class Keeper:
         changed: Callable[[], None],
         plan: Callable[[Iterable[Note]], None],
         report: Callable[[Failed, Entry | None, Domain], None],
+        fleet: Fleet | None = None,
     ) -> None:
         """Make what it owns.
 
@@ -67,10 +70,12 @@ class Keeper:
             changed: called when an answer given before may no longer be repeated.
             plan: takes notes of when something is due, for the refresher.
             report: told of each failed fetch, with the policy that stays in force (RFC 8460).
+            fleet: the other daemons, if there may be any.
         """
+        self._fleet = fleet
         self._store, self._counts, self._changed = store, counts, changed
         self._holdings = Holdings(settings, clock, store.put, plan, changed)
-        self._finder = Finder(self._holdings, resolver, store, counts, report)
+        self._finder = Finder(self._holdings, resolver, store, counts, report, fleet)
         self._schedule = self._holdings.schedule
         self._check = ResolverCheck(resolver)
         self.dane = DaneKeeper(resolver, clock.monotonic, changed)
@@ -157,13 +162,36 @@ class Keeper:
 
     # -- what operators ask for -----------------------------------------------
 
-    def refresh(self, domain: Domain) -> asyncio.Task[Ending]:
-        """Fetch the policy of *domain* again, lost record or not; the task returns how that ended."""
-        return self._finder.refresh(domain)
+    def refresh(self, domain: Domain, local: bool = False) -> asyncio.Task[Ending]:
+        """Fetch the policy of *domain* again, lost record or not; the task returns how that ended.
+
+        Args:
+            local: offer it to no other daemon.
+        """
+        return self._finder.refresh(domain, local)
 
     async def import_entry(self, entry: Entry) -> bool:
         """Store *entry*, then hold it; tell whether: where a fetch as new is held, that stays."""
         return await self._finder.import_entry(entry)
+
+    def join(self, settings: Settings) -> None:
+        """Take part in the fleet, if there is one."""
+        if self._fleet is not None:
+            member = Member(self._finder.receive, self._withdraw, self.known.contents, lambda: self.known.loaded)
+            self._fleet.start(settings, member)
+
+    def _withdraw(self, withdrawn: Withdrawn) -> None:
+        """Forget what an operator had the fleet forget, unless it was fetched since."""
+        held = self._holdings.policies.get(withdrawn.domain)
+        if held is not None and held.entry.fetched_at <= withdrawn.at:
+            log.info("policy-withdrawn-by-fleet %s", KV(domain=withdrawn.domain))
+            self.forget(withdrawn.domain)
+
+    async def tell_forgotten(self, domain: Domain) -> str:
+        """Have the other daemons forget *domain*; return why they were not told yet, else ""."""
+        if self._fleet is None or not self._fleet.wanted:
+            return ""
+        return await self._fleet.withdraw(domain, self._schedule.wall())
 
     def forget(self, domain: Domain) -> tuple[bool, asyncio.Future[None]]:
         """Know nothing more of *domain*; tell whether anything was known, and when it is gone from the store."""
@@ -184,8 +212,32 @@ class Keeper:
             self._holdings.drop(held)
             self._store.delete(domain)
             return False
-        self._finder.spawn(self._refresh_due(held, self.refresh(domain), landed))
+        if self._fleet is None or not self._fleet.up:
+            self._finder.spawn(self._refresh_due(held, self.refresh(domain), landed))
+        else:
+            self._finder.spawn(self._refresh_leased(self._fleet, held, landed))
         return True
+
+    async def _refresh_leased(self, fleet: Fleet, held: Held, landed: Callable[[], None]) -> None:
+        """Fetch, if no other daemon does; never mind the others where the policy ends soon."""
+        domain, fetched_at, left = held.entry.domain, held.entry.fetched_at, self._schedule.left(held)
+        fetch = self._settings.fetch.timeout
+        try:
+            lease = await fleet.lease(domain, fetch + LEASE_SPARE, fetched_at)
+            if lease is Lease.NEWER and (entry := await fleet.get(domain)) is not None:
+                await self._finder.receive(entry)
+            if self._holdings.policies.get(domain) is not held:
+                return
+            if lease is Lease.TAKEN and left > 2 * fetch:
+                self._holdings.put_off(held)
+                return
+            if isinstance(await self.refresh(domain), Found):
+                fleet.release(domain)
+            else:
+                fleet.keep_lease(domain, max(LEASE_SPARE, held.retry_at - self._schedule.monotonic()), fetched_at)
+        finally:
+            landed()
+            self._holdings.plan_again(held)
 
     async def _refresh_due(self, held: Held, fetched: asyncio.Task[Ending], landed: Callable[[], None]) -> None:
         try:

@@ -33,6 +33,7 @@ class Holding:
     checked_at: float  # the last reading of the record
     expires_at: float
     next_due_at: float | None  # when the refresher looks at it next; None: a fetch is under way
+    shared: bool = False  # it came from another daemon since the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class Known:
             checked_at=wall - (now - held.checked_at),
             expires_at=wall + left,
             next_due_at=wall + (held.due_at - now) if held.due_at < float("inf") else None,
+            shared=held.shared,
         )
 
     def _no_policy(self, negative: Negative) -> NoPolicy:

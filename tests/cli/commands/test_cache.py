@@ -236,7 +236,12 @@ def test_warm_says_what_came_of_it(
     with FakeControl(directory, fetched) as control:
         assert cache(directory, "warm", "-", stdin=lines, monkeypatch=monkeypatch) == 0
     assert control.requests == [
-        {"do": "fetch", "domains": ["a.example", "b.example", "c.example", "d.example", "d.example"], "again": False}
+        {
+            "do": "fetch",
+            "domains": ["a.example", "b.example", "c.example", "d.example", "d.example"],
+            "again": False,
+            "local": False,
+        }
     ]
     said = capsys.readouterr()
     assert said.out.splitlines() == [
@@ -282,7 +287,7 @@ def test_warm_writes_the_domains_that_failed_so_that_they_can_be_tried_again(
         assert again.read_text() == "a.example\nc.example\n"
         bad.clear()
         cache(directory, "warm", "--failed", str(names), str(again))
-    assert control.requests[1] == {"do": "fetch", "domains": ["a.example", "c.example"], "again": False}
+    assert control.requests[1] == {"do": "fetch", "domains": ["a.example", "c.example"], "again": False, "local": False}
     assert names.read_text() == ""
 
 

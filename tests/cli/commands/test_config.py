@@ -203,6 +203,12 @@ log:
   format: text  # default
 tlsrpt:
   socket: null  # default
+shared:
+  url: null  # default
+  password_file: null  # default
+  prefix: "mtasts:"  # default
+  timeout: 200ms  # default
+  key_file: null  # default
 publish:
   directory: /etc/postfix-mtasts/policies  # default
   state_directory: /var/lib/postfix-mtasts-serve  # default

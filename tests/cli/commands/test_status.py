@@ -46,6 +46,8 @@ STATUS: dict[str, Any] = {
     "refresh": {"due": 3, "lag": 150.0, "failing": 2},
     "dns_up": True,
     "workers": {"up": True, "running": 2, "deaths": 0},
+    "shared": {"up": None, "policies": None, "requests": {}},
+    "shared_away": "",
     "fetches": {"sts-webpki-invalid": 4, "ok": 1_234},
     "dns_queries": {"TXT": {"ok": 5_000}},
     "reports": {"sent": 4},
@@ -183,6 +185,30 @@ def test_json_is_what_the_daemon_said(command: Callable[..., int], capsys: pytes
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert json.loads(out) == STATUS
+
+
+SHARED = [
+    (True, "", "shared          in use, 7 policies came from others"),
+    (False, "redis://h: x\x1b", "shared          away: "),
+]
+
+
+@pytest.mark.parametrize(("up", "reason", "line"), SHARED, ids=["in use", "away"])
+def test_how_the_shared_store_is(
+    up: bool,
+    reason: str,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line where there is to be one; away is not unwell: the daemon does its work."""
+    monkeypatch.setitem(STATUS, "shared", {"up": up, "policies": 7, "requests": {}})
+    monkeypatch.setitem(STATUS, "shared_away", reason)
+    assert command() == 0
+    out = capsys.readouterr().out
+    assert line in out
+    assert "\x1b" not in out
 
 
 HOSTILE = {

@@ -14,7 +14,7 @@ def test_every_number_is_a_metric_of_its_own() -> None:
     names = [metric.name for metric, _ in metrics(NUMBERS)]
     assert len(set(names)) == len(names)
     numbers = asdict(NUMBERS)
-    assert len(names) == len(numbers) - 2 + len(numbers["refresh"]) + len(numbers["workers"])
+    assert len(names) == len(numbers) - 3 + sum(len(numbers[part]) for part in ("refresh", "workers", "shared"))
 
 
 def test_all_of_them_are_exported() -> None:

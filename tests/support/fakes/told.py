@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postfix_mtasts.daemon.operating.messages import ShownNegative, ShownPolicy
-from postfix_mtasts.daemon.operating.numbers import Cold, Numbers, RefreshNumbers, WorkerNumbers
+from postfix_mtasts.daemon.operating.numbers import Cold, Numbers, RefreshNumbers, SharedNumbers, WorkerNumbers
 
 from .entries import NOW, policy
 
@@ -42,4 +42,5 @@ NUMBERS = Numbers(
     connections=6,
     errors=8,
     workers=WorkerNumbers(False, 2, 3),
+    shared=SharedNumbers(True, 12, {"get": {"ok": 13}}),
 )
