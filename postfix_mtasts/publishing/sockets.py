@@ -45,10 +45,14 @@ def open_sockets(settings: Settings) -> dict[socket.socket, Use]:
     found: dict[socket.socket, Use] = {}
     try:
         uses = wanted(settings)
+        # The socket unit passes port 80 whatever certificates are: without ACME it is taken, and all of it is 404.
+        spare = {address: Use.CHALLENGES for address in settings.publish.http_listen if address not in uses}
+        offered = uses | spare
         for address, sock in systemd.passed_sockets().items():
-            found[sock] = _take(address, sock, uses)
-        for address, use in uses.items():
-            found |= dict.fromkeys(_bind(address, settings, uses), use)
+            found[sock] = _take(address, sock, offered)
+        for address, use in offered.items():
+            if address not in spare:
+                found |= dict.fromkeys(_bind(address, settings, uses), use)
     except (ListenError, OSError) as error:
         for sock in found:
             sock.close()
