@@ -75,7 +75,10 @@ class ChallengeHost:
 
 def _host_of(request: web.BaseRequest) -> str:
     """The host that a request is for: lower case, without a port and a final dot."""
-    host = request.headers.get("Host", "").lower()
+    target = request.raw_path
+    absolute = not target.startswith("/") and "://" in target  # then Host does not count (RFC 9112 section 3.2.2)
+    host = target.partition("://")[2].partition("/")[0] if absolute else request.headers.get("Host", "")
+    host = host.lower()
     if not host.startswith("["):
         host = host.partition(":")[0]
     return host.removesuffix(".")

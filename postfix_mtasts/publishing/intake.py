@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.web_protocol import RequestPayloadError
 
 from ..adapters.mailbox import UNPACKED_LIMIT
 from ..adapters.reportdb import ReportDb
@@ -29,8 +31,11 @@ log = logging.getLogger(__name__)
 BODY_LIMIT = 5 << 20  # bytes, as sent
 LOOK_EVERY = 3_600.0  # seconds between two looks whether a day is over
 ARRIVAL = 60.0  # seconds for a body to arrive
+HELD_LIMIT = 64 << 20  # bytes of all bodies at once; who comes then is asked to try again
 GZIP, JSON = "application/tlsrpt+gzip", "application/tlsrpt+json"
 AT_ONCE = 2  # reports taken in: each may take tens of megabytes while it is read
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _PIECE = 1 << 16
 
@@ -41,23 +46,42 @@ class ReportIntake:
     def __init__(self, settings: ReportsSettings, clock: Callable[[], float]) -> None:
         self._settings, self._clock = settings, clock
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._held = 0  # bytes of bodies that arrive or wait
         self._stopped = threading.Event()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one POST."""
         if request.content_type not in (GZIP, JSON):
             return web.Response(status=415, text=f"send {GZIP} or {JSON}\n")
+        body, name = bytearray(), f"posted by {request.remote}"
         try:
             async with asyncio.timeout(ARRIVAL):
-                body = await _body(request)
+                wrong = await self._read(request, body)
+            if wrong is not None:
+                return wrong
+            async with self._places:
+                return web.Response(status=await in_thread(lambda: self._take(bytes(body), name)))
         except TimeoutError:
             return web.Response(status=408)
-        if body is None:
-            return web.Response(status=413, text=f"a report is {BODY_LIMIT} bytes at most\n")
-        name = f"posted by {request.remote}"
-        async with self._places:
-            status = await in_thread(lambda: self._take(body, name))
-        return web.Response(status=status)
+        except (ConnectionError, RequestPayloadError, BadHttpMessage):  # it went, or its body is not what it said
+            return web.Response(status=400)
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, request: web.BaseRequest, body: bytearray) -> web.Response | None:
+        """Append what arrives to *body*; return the answer where it is too much, and read no further then."""
+        if request.content_length is not None and request.content_length > BODY_LIMIT:
+            return _too_long()
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(CONTINUE)
+        async for piece in request.content.iter_chunked(_PIECE):
+            body += piece
+            self._held += len(piece)
+            if len(body) > BODY_LIMIT:
+                return _too_long()
+            if self._held > HELD_LIMIT:
+                return web.Response(status=503)
+        return None
 
     def _take(self, body: bytes, name: str) -> int:
         """Store one report, or set it aside; the status code that says what became of it."""
@@ -89,16 +113,8 @@ class ReportIntake:
         return Intake(store, None, False, self._settings.keep, self._clock)
 
 
-async def _body(request: web.BaseRequest) -> bytes | None:
-    """The body, or None for one that is too long; it is read no further then."""
-    if request.content_length is not None and request.content_length > BODY_LIMIT:
-        return None
-    body = bytearray()
-    async for piece in request.content.iter_chunked(_PIECE):
-        body += piece
-        if len(body) > BODY_LIMIT:
-            return None
-    return bytes(body)
+def _too_long() -> web.Response:
+    return web.Response(status=413, text=f"a report is {BODY_LIMIT} bytes at most\n")
 
 
 def _unpacks_beyond(body: bytes, limit: int) -> bool:

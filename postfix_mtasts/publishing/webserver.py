@@ -113,10 +113,10 @@ class WebServer:
             client.begin(self._tls)
 
     def _make_room(self) -> None:
-        for client in self._clients:
-            if not client.busy:
-                client.abort()
-                return
+        """End the connection idle longest; one that is being answered only if all are, the newest apart."""
+        clients = list(self._clients)[:-1]
+        if clients:
+            next((client for client in clients if not client.busy), clients[0]).abort()
 
     def _look(self) -> None:
         """End the connections whose request does not arrive."""
@@ -183,6 +183,7 @@ class _Client(asyncio.Protocol):
         self._header = 0  # bytes of a header that has no end yet
         self._requests = 0  # being answered
         self._answered = False
+        self._tail = False  # whether bytes came behind the end of a header
 
     @property
     def busy(self) -> bool:
@@ -233,6 +234,8 @@ class _Client(asyncio.Protocol):
         if unread:
             self._header = -1
             self._waits_since = self._loop.time()
+        elif self._tail:  # perhaps half of the next request, which has its time as well
+            self._waits_since = self._loop.time()
         self._server.touched(self)
 
     # -- asyncio.Protocol -------------------------------------------------------
@@ -244,6 +247,7 @@ class _Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._server.touched(self)
+        self._tail = not data.endswith(b"\r\n\r\n")
         if not self._requests and self._header >= 0:
             if self._waits_since is None:
                 self._waits_since = self._loop.time()

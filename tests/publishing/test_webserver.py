@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import re
 import socket
@@ -322,3 +323,48 @@ def test_a_stop_answers_what_was_asked(world: World) -> None:
     asking.join(20)
     closing.result(20)
     assert answers == [TEXT]
+
+
+@pytest.mark.parametrize(("target", "want"), [(HOST, b"200"), ("mta-sts.example.net", b"421")])
+def test_a_whole_url_names_the_host(target: str, want: bytes, world: World) -> None:
+    """Whatever Host says (RFC 9112 section 3.2.2)."""
+    sock = world.connect()
+    sock.sendall(f"GET https://{target}{POLICY_PATH} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    assert sock.recv(65536).split(b" ")[1] == want
+    sock.close()
+
+
+def test_half_of_a_next_request_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its time to arrive, though it came together with a whole one."""
+    monkeypatch.setattr(webserver, "ARRIVAL", 0.5)
+    monkeypatch.setattr(webserver, "LOOK_EVERY", 0.1)
+    sock = world.connect()
+    sock.sendall(f"GET {POLICY_PATH} HTTP/1.1\r\nHost: {HOST}\r\n\r\nGET /".encode())
+    assert b" 200 " in sock.recv(65536)
+    sock.settimeout(webserver.KEEP_ALIVE / 2)
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while sock.recv(65536):
+            pass
+    sock.close()
+
+
+def test_requests_that_take_long_lock_nobody_out() -> None:
+    """Where every connection is busy, the one idle longest makes room for a new client."""
+    world = World(limit=3)
+    handle = world.host.handle
+
+    async def slow(request: webserver.web.BaseRequest) -> webserver.web.StreamResponse:
+        if request.method == "POST":
+            await request.read()
+        return await handle(request)
+
+    world.server._handler = slow
+    clients = [world.connect() for _ in range(3)]
+    for client in clients:
+        client.sendall(f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\n".encode())
+    wait_until(lambda: sum(each.busy for each in list(world.server._clients)) == 3, "all are busy")
+    assert fetch(HOST, world.ca, world.address)[1] == TEXT
+    assert ends(clients[0])
+    for client in clients:
+        client.close()
+    world.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -16,6 +17,7 @@ import trustme
 
 from tests.support.servers.daemon import ENVIRONMENT
 from tests.support.servers.serve import Serve, fetch
+from tests.support.waiting import wait_until
 
 HOST = "reports.intake.test"
 ADDRESS = ("127.0.0.9", 443)
@@ -128,3 +130,51 @@ def test_a_body_that_is_said_to_be_too_long_is_not_waited_for(host: Host) -> Non
         response.begin()
         assert response.status == 413
         response.close()
+
+
+def connect(host: Host) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cadata=host.ca.cert_pem.bytes().decode())
+    return context.wrap_socket(socket.create_connection(ADDRESS, timeout=20), server_hostname=HOST)
+
+
+def head(length: int, *more: str) -> bytes:
+    lines = ["POST /tlsrpt HTTP/1.1", f"Host: {HOST}", f"Content-Type: {JSON}", f"Content-Length: {length}", *more]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
+
+
+def test_a_client_that_waits_is_told_to_go_on(host: Host) -> None:
+    """Expect: 100-continue (RFC 9110 section 10.1.1)."""
+    with connect(host) as sock:
+        sock.sendall(head(len(BODY), "Expect: 100-continue"))
+        assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(BODY)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 201 ")
+
+
+BROKEN = [
+    ("it ends early", head(len(BODY)) + BODY[:20]),
+    ("not gzip, as it says", head(5, "Content-Encoding: gzip") + b"hello"),
+    ("a chunk without a length", head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"zz\r\n"),
+]
+
+
+@pytest.mark.parametrize(("title", "request_"), BROKEN, ids=[row[0] for row in BROKEN])
+def test_a_broken_body_is_the_client_s_fault(title: str, request_: bytes, host: Host) -> None:
+    """Nothing is stored, and no bug is logged."""
+    with connect(host) as sock:
+        sock.sendall(request_)
+    assert host.post(BODY, JSON) == 201
+    assert not [line for line in host.serve.lines if "internal-error" in line]
+
+
+def test_bodies_that_do_not_end_cannot_fill_the_memory(host: Host) -> None:
+    """Over 64 MiB of them a sender is asked to try again; once they are gone it is welcome."""
+    slow = [connect(host) for _ in range(14)]
+    for sock in slow:
+        sock.sendall(head(5 << 20))
+        with contextlib.suppress(OSError):  # the last are refused before they sent all
+            sock.sendall(bytes((5 << 20) - 1))
+    wait_until(lambda: host.post(BODY + b" " * (4 << 20), JSON) == 503, "there is room for no more")
+    for sock in slow:
+        sock.close()
+    wait_until(lambda: host.post(BODY, JSON) == 201, "there is room again")
