@@ -11,13 +11,15 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core.quoting import KV
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SIZE_LIMIT = 1 << 20  # bytes of one state file
 
@@ -95,6 +97,14 @@ class StateFolder:
                 log.error("state-set-aside %s", KV(file=path, now=aside, reason=value))
                 os.replace(path, aside)
         return found
+
+    def rows(self, kind: Callable[..., T]) -> Iterator[tuple[str, T]]:
+        """Yield every object as *kind*; what another version wrote is logged and left out. Raises: OSError."""
+        for name, row in self.load().items():
+            try:
+                yield name, kind(**row)
+            except TypeError as error:
+                log.error("state-unreadable %s", KV(name=name, reason=error))
 
     def save(self, name: str, value: dict[str, Any]) -> None:
         """Keep *value* under *name*. Raises: OSError."""

@@ -102,6 +102,8 @@ class _Collector:
             if domain.certificate_end is not None:
                 expiry.add_metric([f"mta-sts.{domain.domain}"], domain.certificate_end)
             current.add_metric([domain.domain], domain.dns_current)
+        for name, end in overview.more_certificates.items():
+            expiry.add_metric([name], end)
         yield expiry
         yield current
         yield from self._more()

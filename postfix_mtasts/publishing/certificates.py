@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from cryptography import x509
 
@@ -31,8 +31,6 @@ from ..core.quoting import KV
 from ..errors import AcmeError
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 LOOK_EVERY = 5.0  # seconds between two looks for names that are due
 RENEW_AFTER = 2 / 3  # of a certificate's life
@@ -75,15 +73,6 @@ def _seconds(leaf: x509.Certificate, name: str) -> float:
     return float(moment.timestamp())
 
 
-def _rows(folder: StateFolder, kind: Callable[..., T]) -> Iterator[tuple[str, T]]:
-    """The rows of *folder*; what another version wrote is passed over."""
-    for name, row in folder.load().items():
-        try:
-            yield name, kind(**row)
-        except TypeError as error:
-            log.error("state-unreadable %s", KV(name=name, reason=error))
-
-
 def retry_delay(failures: int) -> float:
     """Return the seconds to wait after the *failures*th failure in a row (from 1)."""
     return min(FIRST_RETRY * 2.0 ** min(failures - 1, 20), LAST_RETRY)
@@ -114,8 +103,8 @@ class Certificates:
         self._pem_folder = make_private(folder / "certificates")
         self._order_folder, self._failure_folder = StateFolder(folder / "orders"), StateFolder(folder / "failures")
         self.certificates: dict[str, Certificate] = self._load()
-        self.failures = dict(_rows(self._failure_folder, Failure))
-        self._orders = dict(_rows(self._order_folder, Order))
+        self.failures = dict(self._failure_folder.rows(Failure))
+        self._orders = dict(self._order_folder.rows(Order))
         self.challenges: dict[str, str] = {}  # token -> key authorization, for port 80
         self._addressless: dict[str, tuple[int, float]] = {}  # name -> looks so far, when to look again
         self._wanted: frozenset[str] = frozenset()

@@ -75,7 +75,7 @@ class Records:
         """*tlsrpt*: the text for _smtp._tls.D, where `publish.rua` asks for reports. Raises: OSError."""
         self._updates, self._txt, self._tlsrpt, self._wall = updates, txt, tlsrpt, wall
         self._folder = StateFolder(folder / "records")
-        self.written = {Domain(name): Written(**row) for name, row in self._folder.load().items()}
+        self.written = {Domain(name): row for name, row in self._folder.rows(Written)}
         self.seen: dict[Domain, Seen] = {}
         self._wanted: Mapping[Domain, str] = {}
         self._told: dict[Domain, str] = {}
@@ -152,8 +152,8 @@ class Records:
                 domain, replace(written, failures=failures, retry_at=self._wall() + wait, reason=str(error)[:300])
             )
             return
-        log.info("record-updated %s", KV(domain=domain, id=wanted or ""))
         self._keep(domain, Written(wanted, tlsrpt) if wanted is not None else None)
+        log.info("record-updated %s", KV(domain=domain, id=wanted or ""))
 
     def _keep(self, domain: Domain, written: Written | None) -> None:
         try:

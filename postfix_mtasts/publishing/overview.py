@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..core.names import Domain
@@ -53,6 +53,7 @@ class Overview:
     requests: Mapping[str, int]  # by status code
     unknown_names: int
     now: float  # UTC seconds
+    more_certificates: Mapping[str, float] = field(default_factory=dict)  # of the report host: UTC seconds of its end
 
 
 def view_domains(

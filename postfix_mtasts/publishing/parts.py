@@ -75,8 +75,12 @@ class Parts:
         acme = self._publish.acme
         server = AcmeServer(acme.directory_url, acme.contact, acme.ca_file, state)
         ordered = Certificates(state, server, self._has_address, self._clock.wall, self._certificate_changed)
-        for name, certificate in ordered.certificates.items():
-            self._names.put(name, certificate.pem)
+        for name, certificate in list(ordered.certificates.items()):
+            try:
+                self._names.put(name, certificate.pem)
+            except ValueError as error:  # without it the name is due for another
+                log.error("certificate-unreadable %s", KV(name=name, reason=error))
+                del ordered.certificates[name]
         return ordered
 
     def _make_files(self) -> CertificateFiles:
@@ -146,12 +150,15 @@ class Parts:
         self._loop.call_soon_threadsafe(self._follow)
 
     def _follow(self) -> None:
-        """Have the ids in DNS of all that can be fetched: a record before its certificate would only make failures."""
+        """Have the ids in DNS of all that can be fetched: a record before its certificate would only make failures.
+
+        One that stands there already stays: a certificate file that cannot be read must not end the protection.
+        """
         without_tls = self._publish.certificates == "none"
         ids = {
             domain: served.record_id
             for domain, served in self.host.table.items()
-            if without_tls or HOST_LABEL + domain in self._names
+            if without_tls or HOST_LABEL + domain in self._names or domain in self._records.written
         }
         self._records.want(ids)
         self._checks.want(ids)
@@ -183,7 +190,7 @@ class Parts:
         certificates: dict[str, Certificate] = {}
         problems: dict[str, str] = {}
         if self._ordered is not None:
-            certificates, problems = self._ordered.certificates, problems_of(self._ordered.failures)
+            certificates, problems = self._ordered.certificates, problems_of(dict(self._ordered.failures))
         elif self._files is not None:
             certificates, problems = self._files.certificates, self._files.faults
         faults = self._publisher.faults
@@ -196,7 +203,11 @@ class Parts:
             self._records.seen,
             self._checks.last,
         )
-        return Overview(domains, faults, self.host.requests, self.host.unknown_names, self._clock.wall())
+        report_host = self._publish.report_host
+        held = certificates.get(report_host) if report_host is not None else None
+        more = {} if report_host is None or held is None else {report_host: held.not_after}
+        requests = dict(self.host.requests)  # a copy: other threads read it, and the loop goes on counting
+        return Overview(domains, faults, requests, self.host.unknown_names, self._clock.wall(), more)
 
     def unwell(self) -> list[str]:
         """Return a sentence for each thing that keeps policies from being as their owner wants them."""

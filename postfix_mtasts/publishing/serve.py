@@ -11,7 +11,9 @@ import contextlib
 import fcntl
 import logging
 import os
+import pwd
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from ..process import signals, systemd
 from ..process.logs import Log
 from .parts import Parts
 from .sockets import Use, open_sockets
+from .tls import unraisable
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ def run(loaded: Loaded) -> None:
     _check(loaded)
     output = Log(STDERR)
     output.configure(settings.log)
+    sys.unraisablehook = unraisable
     try:
         state = _state_directory(Path(settings.publish.state_directory))
         with _locked(state):
@@ -69,9 +73,20 @@ def _check(loaded: Loaded) -> None:
 
 def _state_directory(path: Path) -> Path:
     try:
-        return make_private(path)
+        owner = make_private(path).stat().st_uid
     except OSError as error:
         raise StoreError(f"publish.state_directory: {path}: {error.strerror or error}") from None
+    if os.geteuid() == 0 and owner != 0:  # files that root makes there would be unreadable to its owner
+        user = _user(owner)
+        raise StoreError(f"publish.state_directory: {path} belongs to {user}; run this as {user}, as the service does")
+    return path
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,12 @@ class Names:
             return REFUSED
         tls.context = context
         return None
+
+
+def unraisable(seen: Any) -> None:
+    """Say nothing of SNI names that are not ASCII, as `sys.unraisablehook`: ssl refuses them, with a traceback each."""
+    if not isinstance(seen.exc_value, UnicodeDecodeError):
+        sys.__unraisablehook__(seen)
 
 
 def chosen_name(tls: Any) -> str:

@@ -45,7 +45,14 @@ def overview() -> Overview:
         {GOOD: Seen(policy_id(TEXT), NOW), GONE: Seen(HOSTILE, NOW)},
         {GOOD: Checked(NOW, "error", (remark,))},
     )
-    return Overview(domains, {GOOD: HOSTILE, "new.example": HOSTILE}, {"200": 7, "404": 2}, 3, NOW)
+    return Overview(
+        domains,
+        {GOOD: HOSTILE, "new.example": HOSTILE},
+        {"200": 7, "404": 2},
+        3,
+        NOW,
+        {"reports.example": 1_700_002_000.0},
+    )
 
 
 def view(domain: Domain) -> DomainView:
@@ -114,6 +121,7 @@ METRICS = [
     'mtasts_serve_policies{mode="none"} 1.0',
     "mtasts_serve_faults 2.0",
     'mtasts_serve_certificate_expiry_timestamp_seconds{name="mta-sts.example.com"} 1.700001e+09',
+    'mtasts_serve_certificate_expiry_timestamp_seconds{name="reports.example"} 1.700002e+09',
     'mtasts_serve_dns_current{domain="example.com"} 1.0',
     'mtasts_serve_dns_current{domain="withdrawn.example"} 0.0',
 ]

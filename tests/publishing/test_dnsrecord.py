@@ -161,3 +161,10 @@ def test_report_addresses_are_written_beside_and_outlive_a_withdrawal(tmp_path: 
     assert world.zone.texts == {"_mta-sts.example.com": "v=STSv1; id=a1;", "_smtp._tls.example.com": RUA}
     world.attend(None)
     assert world.zone.texts == {"_smtp._tls.example.com": RUA}
+
+
+def test_what_another_version_wrote_is_left_out(world: World, tmp_path: Path) -> None:
+    """It costs one update, not the start."""
+    (tmp_path / "records" / f"{D}.json").write_text('{"unknown": 1}')
+    world.restart()
+    assert world.records.written == {}

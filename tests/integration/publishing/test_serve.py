@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -238,3 +241,52 @@ def test_the_dashboard_shows_every_domain(running: Owner) -> None:
     assert "<script" not in html
     headers = fetch("localhost", None, ADMIN, path="/")[2]
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_a_name_that_is_not_ascii_costs_nothing(running: Owner) -> None:
+    """Nor does it write into the log: the end of the fixture looks for tracebacks."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="xxxx.test")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    with socket.create_connection(ADDRESS, timeout=20) as sock:
+        sock.sendall(outgoing.read().replace(b"xxxx", b"\xff\xfe\x80\x1b"))
+        with contextlib.suppress(ConnectionError):
+            sock.recv(100)
+    assert running.get() == (200, FIRST)
+
+
+def test_root_leaves_another_user_s_state_alone(owner: Owner) -> None:
+    """What it made there the service could not read."""
+    owner.serve.state.mkdir(mode=0o700)
+    nobody = pwd.getpwnam("nobody").pw_uid
+    os.chown(owner.serve.state, nobody, -1)
+    done = subprocess.run(owner.serve.command(), env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "belongs to nobody" in done.stderr) == (69, True)
+    assert list(owner.serve.state.iterdir()) == []
+
+
+def test_a_certificate_without_its_key_is_ordered_anew(internet: Internet, tmp_path: Path) -> None:
+    """The start does not fail for it."""
+    acme = {"agree_to_terms": True, "directory_url": "https://127.0.0.1:14000/dir"}
+    owner = Owner(tmp_path, certificates="acme", acme=acme, http_listen=["inet:127.0.0.9:80"])
+    folder = owner.serve.state / "certificates"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / f"{HOST}.pem").write_bytes((owner.live / HOST / "fullchain.pem").read_bytes())
+    with owner.serve:
+        assert owner.serve.wait_for("certificate-unreadable", name=HOST)
+
+
+def test_a_certificate_that_cannot_be_read_costs_no_record(internet: Internet, tmp_path: Path) -> None:
+    """Senders go on looking for the policy."""
+    with KnotPrimary(tmp_path / "knot", "serve.test") as primary:
+        update = {"server": f"inet:{PRIMARY}:53", "key_file": str(primary.key_file), "ttl": "60s"}
+        owner = Owner(tmp_path, dns_update=update)
+        owner.serve.publish(DOMAIN, FIRST)
+        with owner.serve:
+            assert owner.serve.wait_for("record-updated", id=policy_id(FIRST))
+        (owner.live / HOST / "privkey.pem").write_text("")
+        with owner.serve:
+            owner.serve.publish(DOMAIN, SECOND)
+            assert owner.serve.wait_for("record-updated", id=policy_id(SECOND))
+        assert primary.texts(f"_mta-sts.{DOMAIN}") == [f'"v=STSv1; id={policy_id(SECOND)};"']
