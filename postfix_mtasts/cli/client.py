@@ -74,6 +74,8 @@ def _who_may(directory: Path) -> str:
         uid = directory.stat().st_uid
     except OSError:
         return "run this as root"
+    if uid == 0:
+        return "only root may; run this with sudo"
     try:
         owner = pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,25 +112,33 @@ def test_an_interrupt_that_comes_just_before_the_system_call_counts(tmp_path: Pa
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def test_without_permission_it_says_who_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+OWNERS = [  # of the directory, with the user database's name for them
+    ("a user with a name", 4711, "postfix-mtasts", "only root and postfix-mtasts may"),
+    ("a user without a name", 4711, None, "only root and user 4711 may"),
+    ("root", 0, "root", "only root may"),
+]
+
+
+@pytest.mark.parametrize(("title", "uid", "name", "may"), OWNERS, ids=[owner[0] for owner in OWNERS])
+def test_without_permission_it_says_who_may(
+    title: str, uid: int, name: str | None, may: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By name, where the user database has one."""
 
     class Refused(socket.socket):
         def connect(self, address: Any) -> None:
             raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(socket, "socket", Refused)
+    def user(asked: int) -> Any:
+        assert asked == uid
+        if name is None:
+            raise KeyError(asked)
+        return SimpleNamespace(pw_name=name)
+
     loaded = load("c.yml", f"cache: {{directory: {tmp_path}}}")
-    owner = client.pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(socket, "socket", Refused)
+    monkeypatch.setattr(client.pwd, "getpwuid", user)
+    monkeypatch.setattr(Path, "stat", lambda path: SimpleNamespace(st_uid=uid))
     with pytest.raises(StoreError) as caught:
         client.ask_daemon(loaded, Status(), 1.0)
-    assert str(caught.value) == (
-        f"{tmp_path}/control: Permission denied; only root and {owner} may; run this with sudo"
-    )
-
-    def nobody(uid: int) -> Any:
-        raise KeyError(uid)
-
-    monkeypatch.setattr(client.pwd, "getpwuid", nobody)
-    with pytest.raises(StoreError, match=rf"only root and user {os.getuid()} may"):
-        client.ask_daemon(loaded, Status(), 1.0)
+    assert str(caught.value) == f"{tmp_path}/control: Permission denied; {may}; run this with sudo"
