@@ -7,6 +7,7 @@ has failed.
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,9 @@ MUST_ALL_RUN = "MTASTS_TESTS_MUST_ALL_RUN"
 
 settings.register_profile("mtasts", deadline=None)  # this machine may be busy: no test judges its own time
 settings.load_profile("mtasts")
+
+# A shell that runs the tests in the background has them ignore ^C, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _left_out(config: pytest.Config) -> dict[str, int]:

@@ -43,7 +43,7 @@ def test_when_another_is_over() -> None:
     world, threads = World(), threading.active_count()
     first, second = world.ask(), world.ask()
     assert (world.began.get_nowait(), world.began.empty()) == (first, True)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of another test may have ended
     world.turns.leave(first)
     assert world.began.get_nowait() is second
 
