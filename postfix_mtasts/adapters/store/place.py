@@ -75,6 +75,23 @@ class Place:
             self._lock = -1
 
 
+def holder(directory: Path) -> int | None:
+    """Return the process that holds the lock, and leave the lock alone; None if nobody does, or if that cannot be told.
+
+    Source: proc_locks(5). The file HOLDER can be older than the lock, on a read-only mount.
+    """
+    try:
+        found = os.stat(directory)
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for _, kind, _, _, process, where, *_ in map(str.split, locks):
+        if (kind, where) == ("FLOCK", place):
+            return int(process)
+    return None
+
+
 def _prepare(directory: Path) -> None:
     """Make *directory* with mode 0700, or see that it is ours and give it that mode. Raises: StoreError."""
     if os.path.expandvars(directory) != str(directory):

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
+from ...adapters.store.place import holder
 from ...config.file import read
 from ...core.quoting import json_line, quote
 from ...daemon.directory import store_directory
@@ -72,7 +73,12 @@ def _ask(args: argparse.Namespace) -> StatusShown:
     loaded = read(args.config)
     answers = ask_daemon(loaded, Status(), PATIENCE)
     if not answers:
-        raise StoreError(f"no daemon runs on {store_directory(loaded, make=False)}; `cache` shows what is stored there")
+        directory = store_directory(loaded, make=False)
+        if (process := holder(directory)) is not None:
+            raise StoreError(
+                f"{directory}: process {process} holds the store, but it offers no control socket; see its log"
+            )
+        raise StoreError(f"no daemon runs on {directory}; `cache` shows what is stored there")
     return answers[0]
 
 

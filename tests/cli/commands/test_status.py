@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from postfix_mtasts.adapters.store.place import Place
 from postfix_mtasts.cli.commands import status
 from postfix_mtasts.cli.main import main
 from postfix_mtasts.config.file import DEFAULT, Loaded
@@ -275,6 +276,22 @@ def test_without_a_daemon_it_says_so(directory: Path, capsys: pytest.CaptureFixt
     assert (said.out, said.err) == (
         "",
         f"postfix-mtasts: no daemon runs on {directory}; `cache` shows what is stored there\n",
+    )
+
+
+def test_a_daemon_without_a_control_socket_is_not_called_absent(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a read-only mount it can make none, and answers Postfix all the same."""
+    place = Place(directory)
+    place.hold()
+    try:
+        assert main(["status", "--config", str(directory / "config.yml")]) == 69
+    finally:
+        place.release()
+    assert capsys.readouterr().err == (
+        f"postfix-mtasts: {directory}: process {os.getpid()} holds the store, "
+        "but it offers no control socket; see its log\n"
     )
 
 
