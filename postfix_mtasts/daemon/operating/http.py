@@ -184,7 +184,8 @@ def _listening(address: str) -> socket.socket:
             dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
         )
     except OSError as error:
-        raise ListenError(f"metrics.listen: {address}: {error.strerror or error}") from None
+        reason = str(error.strerror or error).partition(" (while ")[0]  # Python repeats the address here
+        raise ListenError(f"metrics.listen: {address}: {reason}") from None
 
 
 def _accepted(fields: list[str]) -> str:

@@ -309,7 +309,7 @@ def test_a_taken_address_is_named(loop: asyncio.AbstractEventLoop) -> None:
     """A ListenError, as for the addresses of `listen`."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ListenError, match=f"metrics.listen: inet:127.0.0.1:{port}: Address already in use"):
+        with pytest.raises(ListenError, match=f"^metrics.listen: inet:127.0.0.1:{port}: Address already in use$"):
             HttpServer(f"inet:127.0.0.1:{port}", loop, nothing_shown, list)
 
 
