@@ -82,6 +82,9 @@ bench-peers: $(VENV)/installed-test
 bench-publishing: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.publishing
 
+bench-fleet: $(VENV)/installed-test
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.fleet
+
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.soak $(SOAK)
 
@@ -104,4 +107,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo check test lint deb wheel fuzz bench bench-peers bench-publishing soak clean
+.PHONY: run demo check test lint deb wheel fuzz bench bench-peers bench-publishing bench-fleet soak clean

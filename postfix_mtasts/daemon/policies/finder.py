@@ -139,8 +139,12 @@ class Finder:
         await self._store_policy(flight, entry, self._store.put(entry), Unchanged(entry.record_id))
         return flight.state is State.LANDED
 
-    async def receive(self, entry: Entry) -> bool:
-        """Store *entry*, which another daemon fetched, and hold it; tell whether: a fetch as new stays."""
+    async def receive(self, entry: Entry, own: Search | None = None) -> bool:
+        """Store *entry*, which another daemon fetched, and hold it; tell whether: a fetch as new stays.
+
+        Args:
+            own: the flight that asked for it, and lands next.
+        """
         domain, wall = entry.domain, self._schedule.wall()
         held = self._holdings.policies.get(domain)
         if held is not None:
@@ -153,7 +157,7 @@ class Finder:
         held = self._holdings.policies.get(domain)
         if held is not None and held.entry is not entry:  # a fetch of our own came first
             self._store.put(held.entry)
-        if (under_way := self.flights.get(domain)) is not None:
+        if (under_way := self.flights.get(domain)) is not None and under_way is not own:
             under_way.tell()  # lookups need not wait for the fetch
         return held is not None and held.entry is entry
 
@@ -162,7 +166,7 @@ class Finder:
         try:
             entry = await fleet.get(flight.domain)
             if entry is not None and flight.state is not State.VOID:
-                await self.receive(entry)
+                await self.receive(entry, flight)
         except Exception:  # noqa: BLE001 -- logged and counted by bug()
             self.flights.land(flight, self._intake.bug(flight.domain))
             return

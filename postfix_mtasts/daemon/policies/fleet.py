@@ -99,10 +99,13 @@ class Fleet:
         """Return the policy in force that the others have, within shared.timeout."""
         try:
             row = await asyncio.wait_for(self._asking().get(domain), self._settings.timeout)
-        except (SharedError, TimeoutError) as error:
-            self._failed("get", error)
+        except (SharedError, TimeoutError):
+            self._failed("get")
             return None
-        return self.judged(row) if row is not None else None
+        if row is None:
+            self.count("get", "ok")
+            return None
+        return self.judged(row)
 
     async def lease(self, domain: Domain, seconds: float, fetched_at: float) -> Lease:
         """Ask to be the one that fetches *domain*; while the shared store is away, everybody may."""
@@ -111,8 +114,8 @@ class Fleet:
         try:
             leasing = self._asking().ask(lambda shared: shared.lease(domain, seconds, fetched_at))
             lease = await asyncio.wait_for(leasing, self._settings.timeout)
-        except (SharedError, TimeoutError) as error:
-            self._failed("lease", error)
+        except (SharedError, TimeoutError):
+            self._failed("lease")
             return Lease.GRANTED
         self.count("lease", "ok")
         return lease
@@ -142,8 +145,8 @@ class Fleet:
         try:
             await asyncio.wait_for(self._asking().tell(lambda shared: shared.offer([row])), ANSWER)
         except (SharedError, TimeoutError) as error:
-            self._failed("withdraw", error)
-            return self.reason
+            self._failed("withdraw")
+            return str(error) or "no answer in time"
         self.count("withdraw", "ok")
         self._withdrawn.pop(domain, None)
         return ""
@@ -160,11 +163,10 @@ class Fleet:
     def _told(self, command: str, told: asyncio.Future[object]) -> None:
         if told.cancelled():
             return
-        error = told.exception()
-        if error is None:
+        if told.exception() is None:
             self.count(command, "ok")
         else:
-            self._failed(command, error)
+            self._failed(command)
 
     def _lasting(self, row: Entry | Withdrawn) -> Row:
         """Return *row* with the UTC time until which it is kept."""
@@ -177,9 +179,9 @@ class Fleet:
     def count(self, command: str, result: str) -> None:
         self._counts.shared[command, result] += 1
 
-    def _failed(self, command: str, error: BaseException) -> None:
+    def _failed(self, command: str) -> None:
+        """Count a failure; the link says itself when the shared store is away: we may have been slow."""
         self.count(command, "failed")
-        self.away(str(error) or "no answer in time")
 
     def away(self, reason: str) -> None:
         """Take in that the shared store is away, and say so once."""

@@ -183,7 +183,7 @@ class Keeper:
     def _withdraw(self, withdrawn: Withdrawn) -> None:
         """Forget what an operator had the fleet forget, unless it was fetched since."""
         held = self._holdings.policies.get(withdrawn.domain)
-        if held is not None and held.entry.fetched_at <= withdrawn.at:
+        if held is not None and held.entry.fetched_at <= min(withdrawn.at, self._schedule.wall()):
             log.info("policy-withdrawn-by-fleet %s", KV(domain=withdrawn.domain))
             self.forget(withdrawn.domain)
 

@@ -12,19 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import random
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ...core.entry import Entry
 from ...core.names import Domain
 from ...core.ports import BadRow, Shared, SharedRow, Withdrawn
+from ...core.quoting import KV
 from ...errors import SharedError
 
 if TYPE_CHECKING:
     from .fleet import Fleet
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0  # seconds between two tries to connect
 LISTEN = 0.5  # seconds that the listener waits for changes
@@ -48,7 +53,7 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         while (task := self.tasks.get()) is not None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            with contextlib.suppress(RuntimeError, CancelledError):  # the loop was closed meanwhile
                 task()
 
 
@@ -91,7 +96,7 @@ class SharedLink:
             self._unless_broken()
             rows = self._shared.get(list(taken))
         except SharedError as failure:
-            error = failure
+            error = self._away(failure)
         found = {row.key if isinstance(row, BadRow) else row.domain: row for row in rows}
         for domain, futures in taken.items():
             for future in futures:
@@ -122,11 +127,18 @@ class SharedLink:
                 self._unless_broken()
                 result = what(self._shared)
             except SharedError as failure:
-                error = failure
+                error = self._away(failure)
             self._loop.call_soon_threadsafe(_settle, future, result, error)
 
         thread.tasks.put(task)
         return future
+
+    def _away(self, failure: SharedError) -> SharedError:
+        """Have everybody know of the first failure of a connection."""
+        if not self.broken.is_set():
+            self.broken.set()
+            self._tell_loop(self._fleet.away, str(failure))
+        return failure
 
     def _unless_broken(self) -> None:
         """Let nothing that is queued wait for a server that is away. Raises: SharedError."""
@@ -144,9 +156,13 @@ class SharedLink:
                 self._follow()
             except SharedError as error:
                 self._tell_loop(self._fleet.away, str(error))
-            except (RuntimeError, TimeoutError):
-                if self._loop.is_closed():
+            except CancelledError:
+                return  # the daemon ends
+            except Exception as error:  # the thread outlives a bug of ours
+                if self._stopped.is_set() or self._loop.is_closed():
                     return
+                log.error("internal-error %s", KV(place="shared store", reason=error), exc_info=error)
+                self._tell_loop(self._fleet.away, "an internal error, see the log")
             pause = FIRST_PAUSE if self._monotonic() > began + LAST_PAUSE else min(2 * pause, LAST_PAUSE)
             self._stopped.wait(pause * random.uniform(0.5, 1.0))  # not all at once
         self._shared.close()
