@@ -471,3 +471,11 @@ def test_a_setting_of_an_earlier_version_is_passed_over() -> None:
     assert raised.value.faults == [
         "c.yml:2: cache.backend: is not a setting any more; leave the line out, or keep diskcache"
     ]
+
+
+def test_two_passwords_of_the_shared_store_are_a_fault() -> None:
+    """Nobody could tell which counts; the fault names neither."""
+    text = "shared:\n  url: redis://:sesame@r.example\n  password_file: /etc/hostname\n"
+    with pytest.raises(ConfigError) as caught:
+        load("c.yml", text)
+    assert caught.value.faults == ["c.yml:3: shared.password_file: the URL holds a password too; give one of them"]

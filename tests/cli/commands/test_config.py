@@ -315,3 +315,13 @@ def test_show_as_json_has_a_stable_shape(tmp_path: Path, capsys: pytest.CaptureF
     assert shape["origins"]["socket_mode"] == f"{path}:2"
     assert list(shape["origins"]) == list(leaves(Settings()))
     assert load("again.yml", json.dumps(shape["settings"])).settings == load("c.yml", EVERYTHING).settings
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["yaml", "json"])
+def test_show_holds_no_password(form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the shared store's URL is replaced by asterisks."""
+    path = written(tmp_path, "shared: {url: 'rediss://mtasts:sesame@r.example/0'}\n")
+    assert run("show", *form, "--config", path) == 0
+    out = capsys.readouterr().out
+    assert "rediss://mtasts:***@r.example/0" in out
+    assert "sesame" not in out
