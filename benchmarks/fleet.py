@@ -70,7 +70,7 @@ def config(internet: Internet, server: RedisServer | None, **others: Any) -> dic
 
 def lookups(directory: Path, internet: Internet) -> None:
     """Cached lookups at 16x1: alone, with the shared store quiet, hanging, and reconciling."""
-    bench = Bench(directory, 4.0, 3)
+    bench = Bench(directory, 1.0, 9)
     names = [f"c{number}.cached.test" for number in range(50)]
     internet.publish_all({name: Site(policy("mx.example.net")) for name in names})
     keys = bench.keys("cached", names)

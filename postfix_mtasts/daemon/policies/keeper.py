@@ -226,7 +226,7 @@ class Keeper:
             lease = await fleet.lease(domain, fetch + LEASE_SPARE, fetched_at)
             if lease is Lease.NEWER and (entry := await fleet.get(domain)) is not None:
                 await self._finder.receive(entry)
-            if self._holdings.policies.get(domain) is not held:
+            if self._holdings.policies.get(domain) is not held or self._finder.stopping:
                 return
             if lease is Lease.TAKEN and left > 2 * fetch:
                 self._holdings.put_off(held)
