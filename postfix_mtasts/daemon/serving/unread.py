@@ -4,6 +4,7 @@ No more requests are read from a client with BUFFER_LIMIT of unread replies.
 Many such clients would still fill the memory, so all of them together may have
 BYTES; beyond that, the one that has read nothing for longest is cut off. So is
 every client that reads nothing for a minute, also one that closed its side.
+Once such a crowd is gone, the memory that it took goes back to the system.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import logging
 from collections.abc import Iterable
 
 from ...core.quoting import KV
+from ...process.memory import give_back
 from .connection import BUFFER_LIMIT, Connection
 
 log = logging.getLogger(__name__)
 
 BYTES = 64 << 20  # unread replies of all clients together
+CROWD = 8 << 20  # unread replies, after which free memory is worth giving back
 LOOKS = 60  # once a second, without a byte read in between
 
 
@@ -26,6 +29,7 @@ class Unread:
     def __init__(self) -> None:
         self._owing: dict[Connection, tuple[int, int]] = {}  # unread bytes at the last look, looks without progress
         self._stalled: dict[Connection, None] = {}  # those that are not read from, the longest first
+        self._crowded = False  # there was a CROWD since memory was given back
 
     def stalled(self, connection: Connection) -> None:
         """Note that *connection* has BUFFER_LIMIT of unread replies."""
@@ -51,6 +55,11 @@ class Unread:
                 total -= size
             else:
                 break
+        if total > CROWD:
+            self._crowded = True
+        elif self._crowded:
+            self._crowded = False
+            give_back()
 
     def _cut_off(self, connection: Connection, reason: str) -> None:
         log.debug("client-cut-off %s", KV(unread=connection.unread, reason=reason))

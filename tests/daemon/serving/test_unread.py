@@ -7,8 +7,9 @@ from typing import cast
 
 import pytest
 
+from postfix_mtasts.daemon.serving import unread as module
 from postfix_mtasts.daemon.serving.connection import BUFFER_LIMIT, Connection
-from postfix_mtasts.daemon.serving.unread import BYTES, LOOKS, Unread
+from postfix_mtasts.daemon.serving.unread import BYTES, CROWD, LOOKS, Unread
 
 
 class Client:
@@ -104,3 +105,18 @@ def test_those_who_are_read_no_further_are_a_bounded_number(world: World) -> Non
     world.unread.resumed(cast("Connection", clients[1]))
     world.stall(clients[-1])
     assert [client.ended for client in clients].count(True) == 1
+
+
+def test_after_a_crowd_memory_is_given_back_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while the crowd is there, and never for a few replies."""
+    given: list[str] = []
+    monkeypatch.setattr(module, "give_back", lambda: given.append("back"))
+    few, many = world.add(CROWD), world.add(0)
+    world.look()
+    many.unread = 1
+    world.look()
+    assert not given
+    few.unread = 0
+    world.look()
+    world.look()
+    assert given == ["back"]
