@@ -88,6 +88,9 @@ bench-fleet: $(VENV)/installed-test
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.soak $(SOAK)
 
+bad-minutes: $(VENV)/installed-test
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.badminutes $(BAD)
+
 clean:
 	rm -rf $(VENV) $(VENV)-peers $(RUN) build dist *.egg-info .coverage* .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -107,4 +110,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo check test lint deb wheel fuzz bench bench-peers bench-publishing bench-fleet soak clean
+.PHONY: run demo check test lint deb wheel fuzz bench bench-peers bench-publishing bench-fleet soak bad-minutes clean
