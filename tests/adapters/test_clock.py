@@ -29,6 +29,7 @@ OF_THEIR_OWN = (  # programs that put themselves together, and what runs in them
     "cli",
     "publishing",
     "resolving/audit",
+    "resolving/world.py",
     "daemon/workers/worker.py",
     "daemon/workers/threads.py",
     "daemon/workers/turns.py",

@@ -89,7 +89,7 @@ class Probe:
     def _ask(
         self, question: bytes | None, read: Callable[[bytes, bytes], Result], done: Callable[[Result], None]
     ) -> None:
-        if question is None or sum(len(port.asked) for port in self._ports) >= LIMIT:
+        if question is None or self._full():
             done(None)
             return
         loop = asyncio.get_running_loop()
@@ -108,6 +108,10 @@ class Probe:
             port.sock.send(query(identifier, question))
         except OSError:
             self._refused(port)
+
+    def _full(self) -> bool:
+        """Whether LIMIT questions are under way; they are counted only where the sockets could hold so many."""
+        return len(self._ports) * QUESTIONS >= LIMIT and sum(len(port.asked) for port in self._ports) >= LIMIT
 
     def close(self) -> None:
         for port in list(self._ports):
@@ -139,12 +143,15 @@ class Probe:
         self._end_if_done(port)
 
     def _readable(self, port: _Port) -> None:
+        heard = False
         try:
             for _ in range(QUESTIONS):
                 datagram = port.sock.recv(4096)
                 asked = port.asked.get(datagram[:2])
                 if asked is not None and answers(datagram, asked.question):
-                    self._nameservers.heard(port.server)
+                    if not heard:
+                        heard = True
+                        self._nameservers.heard(port.server)
                     port.settle(datagram[:2], asked.read(datagram, asked.question))
         except BlockingIOError:
             pass
