@@ -24,6 +24,9 @@ from ..core.quoting import KV
 CONNECTIONS = 1_000
 ARRIVAL = 10.0  # seconds for a handshake, and for the header of a request
 HEADER_LIMIT = 8_192  # bytes
+HEADED_LIMIT = 1 << 20  # bytes behind the end of a header, until its request is begun
+REQUEST_LIMIT = 16 << 20  # bytes of one request, trailers and what is thrown away included
+PIPELINED = 100  # requests that wait behind the one being answered
 KEEP_ALIVE = 30.0  # seconds without a request
 LOOK_EVERY = 1.0  # seconds between two looks for requests that do not arrive
 BACKLOG = 1_024
@@ -180,7 +183,9 @@ class _Client(asyncio.Protocol):
         self._transport: asyncio.BaseTransport | None = None
         self._task: asyncio.Task[None] | None = None
         self._waits_since: float | None = self._loop.time()  # for a request to arrive whole
-        self._header = 0  # bytes of a header that has no end yet
+        self._received = 0  # bytes since a request was begun or ended
+        self._headed = False  # whether the end of a header was among them
+        self._unread = False  # whether the rest of a body is thrown away
         self._requests = 0  # being answered
         self._answered = False
         self._tail = False  # whether bytes came behind the end of a header
@@ -225,16 +230,14 @@ class _Client(asyncio.Protocol):
     def begin_request(self) -> None:
         self._requests += 1
         self._waits_since = None
-        self._header = 0
+        self._received, self._headed, self._unread = 0, False, False
 
     def end_request(self, unread: bool) -> None:
         """A request is answered; *unread*: what is still to come of its body is thrown away, for a while."""
         self._requests -= 1
         self._answered = True
-        if unread:
-            self._header = -1
-            self._waits_since = self._loop.time()
-        elif self._tail:  # perhaps half of the next request, which has its time as well
+        self._received, self._headed, self._unread = 0, False, unread
+        if unread or self._tail:  # the tail may be half of the next request, which has its time as well
             self._waits_since = self._loop.time()
         self._server.touched(self)
 
@@ -248,15 +251,21 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._server.touched(self)
         self._tail = not data.endswith(b"\r\n\r\n")
-        if not self._requests and self._header >= 0:
-            if self._waits_since is None:
-                self._waits_since = self._loop.time()
-            self._header = -1 if b"\r\n\r\n" in data else self._header + len(data)  # -1: the handler is on its way
-            if self._header > HEADER_LIMIT:
-                self._refuse()
+        self._received += len(data)
+        self._headed = self._headed or b"\r\n\r\n" in data  # then the handler is on its way
+        if not self._requests and self._waits_since is None:
+            self._waits_since = self._loop.time()
+        if self._requests or self._unread:
+            if self._received > REQUEST_LIMIT:
+                self.abort()
                 return
+        elif self._received > (HEADED_LIMIT if self._headed else HEADER_LIMIT):
+            self._refuse()
+            return
         if self._protocol is not None:
             self._protocol.data_received(data)
+            if len(getattr(self._protocol, "_messages", ())) > PIPELINED:  # older aiohttp keeps any number
+                self.abort()
 
     def _refuse(self) -> None:
         with contextlib.suppress(Exception):

@@ -368,3 +368,30 @@ def test_requests_that_take_long_lock_nobody_out() -> None:
     for client in clients:
         client.close()
     world.close()
+
+
+FLOODS = [
+    ("requests whose answers nobody reads", f"GET {POLICY_PATH} HTTP/1.1\r\nHost: {HOST}\r\n\r\n" * 1_000, ""),
+    ("fields behind blank lines", "X: aaaa\r\n" * 10_000, "\r\n\r\nGET / HTTP/1.1\r\n"),
+    (
+        "trailers of a body that nobody wants",
+        "X: aaaa\r\n" * 10_000,
+        f"POST {POLICY_PATH} HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("title", "more", "first"), FLOODS, ids=[row[0] for row in FLOODS])
+def test_what_does_not_end_is_given_up(title: str, more: str, first: str, world: World) -> None:
+    """Before it fills the memory, whatever this aiohttp bounds by itself."""
+    sock = world.connect()
+    sent = 0
+    with contextlib.suppress(OSError):  # it is closed, or not read any more
+        sock.settimeout(1)
+        sock.sendall(first.encode())
+        while sent < 3 * webserver.REQUEST_LIMIT:
+            sock.sendall(more.encode())
+            sent += len(more)
+    sock.close()
+    assert sent < 2 * webserver.REQUEST_LIMIT
+    assert fetch(HOST, world.ca, world.address)[0] == 200
