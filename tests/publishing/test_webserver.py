@@ -360,9 +360,9 @@ def test_requests_that_take_long_lock_nobody_out() -> None:
 
     world.server._handler = slow
     clients = [world.connect() for _ in range(3)]
-    for client in clients:
+    for number, client in enumerate(clients, 1):  # one after the other: the first is idle longest
         client.sendall(f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\n".encode())
-    wait_until(lambda: sum(each.busy for each in list(world.server._clients)) == 3, "all are busy")
+        wait_until(lambda number=number: sum(each.busy for each in list(world.server._clients)) == number, "it is busy")
     assert fetch(HOST, world.ca, world.address)[1] == TEXT
     assert ends(clients[0])
     for client in clients:
