@@ -18,7 +18,7 @@ CONFIG = (DEBIAN / "config.yml").read_text()
 README = (DEBIAN / "README.Debian").read_text()
 OURS = {"listen", "socket_group"}  # settings that the package has otherwise than the code
 OWNERS = ("publish.", "admin.", "reports.")  # sections of the domain owner's commands, which the daemon does not read
-EXAMPLES = {"metrics.listen", "tlsrpt.socket", "shared.url", "shared.key_file"}  # settings whose default is null, shown with a value
+EXAMPLES = {"metrics.listen", "tlsrpt.socket", "shared.url", "shared.key_file"}  # null, but shown with a value
 
 
 def unit(name: str, key: str) -> list[str]:

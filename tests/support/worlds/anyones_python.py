@@ -32,8 +32,7 @@ def program(directory: Path) -> Iterator[Path]:
         python = directory / "python" / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
         script = directory / "postfix-mtasts"
         path = f"{directory}/project:{directory}/packages"
-        script.write_text(
-            f'#!/bin/sh\nexport PYTHONPATH={path} PYTHONDONTWRITEBYTECODE=1\nexec {python} -m postfix_mtasts "$@"\n'
-        )
+        variables = f"PYTHONPATH={path} LD_LIBRARY_PATH={directory}/python/lib PYTHONDONTWRITEBYTECODE=1"
+        script.write_text(f'#!/bin/sh\nexport {variables}\nexec {python} -m postfix_mtasts "$@"\n')
         script.chmod(0o755)
         yield script
