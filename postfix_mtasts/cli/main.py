@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from errno import EDQUOT, ENOSPC
 from importlib import import_module
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from .. import __version__
 from ..errors import ConfigError, LibraryError, ListenError, StoreBusyError, StoreError
@@ -24,7 +24,13 @@ OK, USAGE, UNAVAILABLE, OUTPUT_LOST, TRY_AGAIN, BAD_CONFIG = 0, 64, 69, 74, 75, 
 
 
 class _Parser(argparse.ArgumentParser):
-    """Exits with 64 for a wrong command line, as sysexits.h wants; argparse exits with 2."""
+    """Exits with 64 for a wrong command line, as sysexits.h wants; argparse exits with 2.
+
+    Descriptions and examples of commands are shown as they are written.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -43,6 +49,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         prog="postfix-mtasts",
         description="MTA-STS (RFC 8461) policies for Postfix, as a socketmap daemon.",
         epilog="In main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8462:postfix",
+        formatter_class=argparse.HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"postfix-mtasts {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

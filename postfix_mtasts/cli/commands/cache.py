@@ -52,7 +52,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
     parser = subparsers.add_parser(
         "cache",
         help="look at the stored policies, fetch them again, forget, save and restore them",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Look at the stored policies and change them: through the daemon if one runs, with effect\n"
             "at once; else in the store itself."
@@ -66,7 +65,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
             name,
             parents=[parent],
             help=help,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
             description=help[0].upper() + help[1:] + ".",
             epilog="exit codes: 0, 1 nothing found, 64 wrong usage, 69 the store cannot be used, 78 bad configuration"
             f"\n\nexamples:\n  postfix-mtasts cache {example}",

@@ -37,7 +37,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "check",
         parents=[parent],
         help="examine all that domains publish, and every mail host behind them",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Examine the record, the policy host at each of its addresses, the policy, the MX set, every mail host\n"
             "at each of its addresses, DANE and TLSRPT, by the code with which the daemon protects outgoing mail,\n"

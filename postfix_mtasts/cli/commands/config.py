@@ -29,7 +29,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
     parser = subparsers.add_parser(
         "config",
         help="check a configuration, or print the one in force",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Check a configuration, or print the one in force.",
         epilog=(
             "examples:\n"
@@ -43,7 +42,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "check",
         parents=[parent],
         help="report every fault, and what in Postfix would defeat the answers",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Report every fault of the configuration, one line each. If postconf(1) is on PATH, also warn\n"
             "of what in main.cf and master.cf would hold up mail or bypass the policies."
@@ -63,7 +61,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "show",
         parents=[parent],
         help="print every setting in force, and where it came from",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Print every setting in force as a configuration file; a comment tells where each value came from.",
         epilog=(
             "exit codes: 0, 78 faults\n\n"

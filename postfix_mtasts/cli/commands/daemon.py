@@ -14,7 +14,6 @@ def add_parser(
     parser = subparsers.add_parser(
         "daemon",
         parents=[parent],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         help="answer Postfix",
         description="Answer Postfix in the foreground and log to standard error.\n\n"
         "SIGHUP reads the configuration again; SIGTERM and SIGINT end the daemon.",

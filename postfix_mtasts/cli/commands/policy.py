@@ -34,7 +34,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "new",
         parents=[parent],
         help="print a policy file",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Print a policy file for DOMAIN: its MX hosts as DNS has them, or the patterns of --mx.",
         epilog=(
             "exit codes: 0, 2 the MX set cannot be used, 3 DNS does not answer, 64 wrong usage,\n"
@@ -53,7 +52,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "lint",
         parents=[parent],
         help="examine a policy file",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Examine a policy file; - means standard input.",
         epilog=(
             "exit codes: 0 fine, 1 warnings, 2 errors, 3 DNS does not answer, 64 wrong usage or no such file,\n"

@@ -48,7 +48,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         made: argparse.ArgumentParser = commands.add_parser(
             name,
             parents=[parent],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
             help=brief,
             description=text,
             epilog="exit codes: 0, 1 not found or refused, 64 wrong usage, 69 files cannot be read or written,\n"

@@ -51,7 +51,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "query",
         parents=[parent],
         help="resolve domains afresh and print the answers Postfix would get",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Resolve each domain afresh, in this process, and print the answer that Postfix would get,\n"
             "one line each: DOMAIN: ANSWER. Where the daemon runs, a second line tells what it holds,\n"

@@ -37,7 +37,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "record",
         parents=[parent],
         help="print the DNS records to publish",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Print the records that DOMAIN has to publish: _mta-sts with the id of the policy, mta-sts as an alias of\n"
             "--host, _smtp._tls with the --rua addresses. Without --policy and --id the live policy is fetched."

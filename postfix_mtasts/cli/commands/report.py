@@ -35,7 +35,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
     parser = subparsers.add_parser(
         "report",
         help="take in and explain the TLS reports that others send about your domains",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Take in and explain the TLS reports (RFC 8460) that others send about your domains.",
         epilog=(
             "examples:\n"
@@ -52,7 +51,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
             name,
             parents=[parent, *parents],
             help=help,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
             description=description,
             epilog=epilog,
         )

@@ -14,7 +14,6 @@ def add_parser(
     parser = subparsers.add_parser(
         "serve",
         parents=[parent],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         help="publish policies: HTTPS, certificates, DNS records",
         description="Serve the policies in publish.directory over HTTPS, in the foreground, and log to standard\n"
         "error. Certificates are ordered by ACME, record ids are written to DNS, as configured.\n\n"

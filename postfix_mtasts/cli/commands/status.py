@@ -38,7 +38,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         "status",
         parents=[parent],
         help="show how the running daemon is",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Show how the running daemon is: where it listens, what it holds, what it answered,\n"
             "and whose policies cannot be fetched. In colour on a terminal if python3-rich is installed."
