@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ import yaml
 
 from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.config.file import read
-from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.netstring import encode
 from postfix_mtasts.daemon import daemon as run
 from postfix_mtasts.daemon.daemon import Daemon
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
 from tests.support.fakes.entries import entry
+from tests.support.fakes.stores import StuckStore
 
 PATIENCE = 30.0  # seconds
 SECURE = encode(b"OK secure match=mx.example.com servername=hostname")
@@ -219,18 +219,6 @@ def test_what_systemd_must_hear_it_hears_when_it_has_room(tmp_path: Path, notice
         assert notices.told.count("READY=1") == 1
 
     live(lambda: World(tmp_path), test)
-
-
-class StuckStore(DiskStore):
-    """A disk that does not come back from a write until it is told to."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.release = threading.Event()
-
-    def put(self, entries: Sequence[Entry]) -> None:
-        self.release.wait(PATIENCE)
-        super().put(entries)
 
 
 def test_the_end_has_five_seconds_in_all() -> None:

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import urllib.error
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,29 +15,17 @@ import pytest
 
 from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.config.settings import MapSettings, MetricsSettings, Settings
-from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.daemon import daemon as run
 from postfix_mtasts.daemon.daemon import Daemon
 from postfix_mtasts.daemon.operating import health
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
 from tests.daemon.operating.test_http import DIRECT
 from tests.support.fakes.entries import entry
+from tests.support.fakes.stores import StuckStore
 
 PATIENCE = 30.0  # seconds
 BRIEF = 0.3  # seconds: what counts as standing still here
 TICKS = 3  # in which a sign of life would have come
-
-
-class StuckStore(DiskStore):
-    """A disk that does not come back from a write until it is told to."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.release = threading.Event()
-
-    def put(self, entries: Sequence[Entry]) -> None:
-        self.release.wait(PATIENCE)
-        super().put(entries)
 
 
 class Systemd:
