@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.tlsreport import Sums
 from .reportdb import ReportDb
 
 BATCH = 500  # reports read at once
@@ -73,7 +74,7 @@ class PolicyRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportRow:
+class ReportRow(Sums):
     """One report as `report list` shows it."""
 
     organization: str
@@ -92,14 +93,6 @@ class ReportRow:
     @property
     def domains(self) -> list[str]:
         return sorted({policy.domain for policy in self.policies})
-
-    @property
-    def successful(self) -> int:
-        return sum(policy.successful for policy in self.policies if policy.counted)
-
-    @property
-    def failed(self) -> int:
-        return sum(policy.failed for policy in self.policies if policy.counted)
 
 
 def totals(store: ReportDb, window: Window) -> Totals:

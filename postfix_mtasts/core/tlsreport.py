@@ -102,8 +102,23 @@ class PolicyReport:
         return self.successful + self.failed
 
 
+class Sums:
+    """The sessions of a report's policies, as far as they count (rule 2)."""
+
+    __slots__ = ()
+    policies: tuple[Any, ...]
+
+    @property
+    def successful(self) -> int:
+        return sum(policy.successful for policy in self.policies if policy.counted)
+
+    @property
+    def failed(self) -> int:
+        return sum(policy.failed for policy in self.policies if policy.counted)
+
+
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(Sums):
     """One report, complete: what is absent is "" or None."""
 
     organization: str
@@ -119,14 +134,6 @@ class Report:
     def source(self) -> str:
         """Who sends the report."""
         return self.organization or self.submitter
-
-    @property
-    def successful(self) -> int:
-        return sum(policy.successful for policy in self.policies if policy.counted)
-
-    @property
-    def failed(self) -> int:
-        return sum(policy.failed for policy in self.policies if policy.counted)
 
     def fingerprint(self) -> bytes:
         """Two reports are one if, and only if, this agrees: source, id, period and content as parsed."""

@@ -15,6 +15,7 @@ dane          DANE statuses
 refresher     the thread that asks for what is due
 store_thread  the one thread that uses the store, and what the loop knows of it
 store_work    what that thread does
+futures       of the loop, ended by what those threads bring
 store_changes, store_retry  what it has to write, and when it tries again
 announcing    what the log says of domains and their policies
 reporting     failed fetches, told to a TLSRPT collector

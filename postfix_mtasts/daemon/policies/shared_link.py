@@ -25,6 +25,7 @@ from ...core.names import Domain
 from ...core.ports import BadRow, Shared, SharedRow, Withdrawn
 from ...core.quoting import KV
 from ...errors import SharedError
+from .futures import settle
 
 if TYPE_CHECKING:
     from .fleet import Fleet
@@ -100,7 +101,7 @@ class SharedLink:
         found = {row.key if isinstance(row, BadRow) else row.domain: row for row in rows}
         for domain, futures in taken.items():
             for future in futures:
-                self._loop.call_soon_threadsafe(_settle, future, found.get(domain), error)
+                self._loop.call_soon_threadsafe(settle, future, found.get(domain), error)
 
     async def _take_wanted(self) -> dict[Domain, list[asyncio.Future[SharedRow | None]]]:
         domains = list(self._wanted)[:AT_ONCE]
@@ -128,7 +129,7 @@ class SharedLink:
                 result = what(self._shared)
             except SharedError as failure:
                 error = self._away(failure)
-            self._loop.call_soon_threadsafe(_settle, future, result, error)
+            self._loop.call_soon_threadsafe(settle, future, result, error)
 
         thread.tasks.put(task)
         return future
@@ -224,13 +225,3 @@ class SharedLink:
     def _if_running(self, what: Callable[..., None], values: tuple[object, ...]) -> None:
         if not self._stopped.is_set():  # else another link may be at work
             what(*values)
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return  # given up by whoever waited
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-        future.exception()  # seen: who waits for nothing need not ask either

@@ -33,6 +33,7 @@ from ...core.names import Domain
 from ...core.ports import Store
 from ...core.quoting import KV
 from ...errors import StoreDamagedError, StoreError
+from .futures import settle
 from .store_changes import Change, Changes
 from .store_retry import LAST_RETRY, Retry
 from .store_work import Done, Load, Task, Tasks, run, write
@@ -160,7 +161,7 @@ class StoreKeeper:
 
     def _refused(self, future: asyncio.Future[Any]) -> bool:
         if self._idle is not None:
-            _settle(future, None, StoreError("the store is being closed"))
+            settle(future, None, StoreError("the store is being closed"))
         return self._idle is not None
 
     # -- turns ----------------------------------------------------------------
@@ -220,7 +221,7 @@ class StoreKeeper:
 
         def done(entries: list[Entry | None], error: StoreError | None) -> None:
             for (_, future), entry in zip(reads, entries or [None] * len(reads), strict=True):
-                _settle(future, entry, error)
+                settle(future, entry, error)
 
         if reads:
             self._start("read", lambda store: [store.get(domain) for domain, _ in reads], done)
@@ -236,7 +237,7 @@ class StoreKeeper:
             elif not isinstance(error, StoreDamagedError):
                 self._write_retry.wait()
             for future in waiting:
-                _settle(future, None, error)
+                settle(future, None, error)
 
         if batch:
             self._start("write", lambda store: write(store, batch), done)
@@ -271,7 +272,7 @@ class StoreKeeper:
         log.info("store-loaded %s", KV(policies=load.rows, seconds=self._monotonic() - load.began_at))
         if load.skipped:
             log.warning("store-rows-skipped %s", KV(rows=load.skipped, first=load.first_skipped))
-        _settle(load.future, None, None)
+        settle(load.future, None, None)
 
     def _begun_anew(self, aside: str, error: StoreError | None) -> None:
         """Fill the new store from memory, and where not all is in memory from the old one."""
@@ -309,13 +310,3 @@ class StoreKeeper:
         if due:
             self._start("look", lambda store: store.check(), done)
         return due
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: StoreError | None) -> None:
-    if future.done():
-        return  # given up by whoever waited
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-        future.exception()  # seen: who waits for no write need not ask either
