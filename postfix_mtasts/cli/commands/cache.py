@@ -91,7 +91,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         command.add_argument("domains", metavar="DOMAIN", nargs="+", type=_domain)
         command.add_argument("--local", action="store_true", help="leave the daemons that share policies alone")
     command = add("warm", _warm, "fetch the policies of domains that are not known yet", "warm domains.txt")
-    command.add_argument("file", metavar="FILE", help="one domain a line; - means standard input")
+    command.add_argument("file", metavar="FILE", help="one domain a line, # begins a comment; - means standard input")
     command.add_argument("--failed", metavar="FILE", help="write the domains that failed to this file, one a line")
     add("export", _export, "print the policies held, as JSON lines", "export > policies.json")
     command = add("import", _import, "add the policies that export printed", "import policies.json")
@@ -206,9 +206,17 @@ def _stats(args: argparse.Namespace, ask: Ask) -> int:
             if name in ("uptime", "nearest_expiry"):
                 print(f"{name}: {span(value) if value is not None else '-'}")
                 continue
-            for labels, number in sorted(leaves(value)):
+            for labels, number in sorted(leaves(value), key=lambda leaf: [_rank(label) for label in leaf[0]]):
                 print(f"{escape(' '.join((name, *labels)))}: {escape(str(number))}")
     return OK
+
+
+def _rank(label: str) -> tuple[bool, float, str]:
+    """Return what *label* is sorted by: the bounds of a histogram as numbers, before any word."""
+    try:
+        return False, float(label), ""
+    except ValueError:
+        return True, 0.0, label
 
 
 def _refresh(args: argparse.Namespace, ask: Ask) -> int:
@@ -262,9 +270,12 @@ def _progress(text: str) -> None:
 
 
 def _domains(lines: IO[bytes], refused: Counter[str]) -> Iterator[Domain]:
-    """Yield the domain of each line; name the first lines that hold something else, and count all of them."""
+    """Yield the domain of each line; name the first lines that hold something else, and count all of them.
+
+    Blank lines and comments (#) are skipped.
+    """
     for number, line in _numbered(lines, NAME_LIMIT):
-        if text := line.decode("utf-8", "replace").strip():
+        if (text := line.decode("utf-8", "replace").strip()) and not text.startswith("#"):
             try:
                 yield parse_domain(text)
             except DomainError as error:

@@ -25,6 +25,7 @@ import pytest
 from postfix_mtasts.adapters.store.disk import DiskStore
 from postfix_mtasts.cli.main import main
 from postfix_mtasts.daemon.operating.codec import to_json
+from postfix_mtasts.daemon.operating.numbers import Cold
 from tests.support.fakes import told
 from tests.support.fakes.control import FakeControl
 from tests.support.fakes.entries import DAY, entry
@@ -219,13 +220,27 @@ def test_what_was_exported_is_imported_as_it_was(
     assert stored(directory, capsys) == {each["domain"]: each for each in map(json.loads, lines)}
 
 
+def test_the_bounds_of_a_histogram_are_in_the_order_of_numbers(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As text, 10 would come before 2.5."""
+    within = {"10": 3, "2.5": 2, "+Inf": 4, "0.5": 1}
+    stats = {"uptime": 1.0} | to_json(replace(told.NUMBERS, cold=Cold(4, 30.0, within)))
+    with FakeControl(directory, lambda request: [stats]):
+        assert cache(directory, "stats") == 0
+    bounds = re.findall(r"^cold within (\S+): ", capsys.readouterr().out, re.MULTILINE)
+    assert bounds == ["0.5", "2.5", "10", "+Inf"]
+
+
 def test_warm_says_what_came_of_it(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Sums, and the reasons of failures by their number; a line that is no domain is one of them."""
+    """Sums, and the reasons of failures by their number; a line that is no domain is one, a comment is none."""
     results = {"a.example": "fetched", "b.example": "known", "c.example": "none", "d.example": "failed"}
     lines = (
-        b"a.example\n\n B.example. \r\nc.example\nd.example\nd.example\n\x1b[2J\xff\n" + b"x" * 9_000 + b".example\n"
+        b"a.example\n\n B.example. \r\nc.example\n  # these hang\nd.example\nd.example\n\x1b[2J\xff\n"
+        + b"x" * 9_000
+        + b".example\n"
     )
 
     def fetched(request: dict[str, Any]) -> list[dict[str, Any]]:
@@ -251,8 +266,8 @@ def test_warm_says_what_came_of_it(
         '      2  "refused\\x1b[2J"',
     ]
     assert [line[:30] for line in said.err.splitlines()] == [
-        r"line 7: '\\x1b[2J\ufffd' is no",
-        f"line 8: '{'x' * 21}",
+        r"line 8: '\\x1b[2J\ufffd' is no",
+        f"line 9: '{'x' * 21}",
     ]
     assert re.fullmatch(r"[ -~\n]*", said.err)
 
