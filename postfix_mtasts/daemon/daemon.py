@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -130,7 +129,7 @@ class Daemon:
         self._http_address: str | None = None
         self._ready = self._hung_up = False
         self._untold = ""  # what systemd could not take yet
-        self._watched = bool(os.environ.get("WATCHDOG_USEC"))
+        self._watchdog = systemd.watchdog_seconds()
         self._clocks = self._clock_difference()
 
     @property
@@ -153,6 +152,8 @@ class Daemon:
         self.parts.keeper.join(self._settings)
         self._spawn(self._load())
         self._loop.call_later(TICK, self._tick)
+        if self._watchdog is not None:
+            self._feed_watchdog(min(TICK, self._watchdog / 2))
         self._empty_replies()
         log.info("ready %s", KV(listen=" ".join(self.parts.server.addresses), version=__version__))
         self._tell_for_sure("READY=1")
@@ -234,12 +235,16 @@ class Daemon:
         """Tell systemd *state*, now or at a later tick: it would end a service whose READY=1 got lost."""
         self._untold = "" if systemd.notify(state) else state
 
+    def _feed_watchdog(self, pause: float) -> None:
+        """Tell the watchdog every *pause* seconds that the daemon moves."""
+        self._loop.call_later(pause, self._feed_watchdog, pause)
+        if not self.parts.health.refresher_fault():
+            systemd.notify("WATCHDOG=1")
+
     def _tell_systemd(self) -> None:
-        """Tell the watchdog that the daemon moves, and every ten seconds the counts."""
+        """Tell again what systemd had no room for, and every ten seconds the counts."""
         if self._untold:
             self._tell_for_sure(self._untold)
-        if self._watched and not self.parts.health.refresher_fault():
-            systemd.notify("WATCHDOG=1")
         if self.parts.server.tick % STATUS_EVERY == 1:
             known, clients = self.parts.keeper.known, len(self.parts.server.connections)
             systemd.notify(f"STATUS={known.policies} policies, {known.negatives} without, {clients} connections")

@@ -67,6 +67,12 @@ def address_of(sock: socket.socket) -> str:
     return f"inet:{host}:{place[1]}"
 
 
+def watchdog_seconds() -> float | None:
+    """Return within how many seconds systemd wants each sign of life; None if it wants none."""
+    text = os.environ.get("WATCHDOG_USEC", "")
+    return int(text) / 1e6 if text.isascii() and text.isdecimal() and int(text) else None
+
+
 def notify(state: str) -> bool:
     """Tell systemd *state* (lines of KEY=VALUE); return False if it has no room for it now.
 

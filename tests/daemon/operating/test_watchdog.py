@@ -19,6 +19,7 @@ from postfix_mtasts.daemon import daemon as run
 from postfix_mtasts.daemon.daemon import Daemon
 from postfix_mtasts.daemon.operating import health
 from postfix_mtasts.daemon.policies.store_thread import StoreKeeper
+from postfix_mtasts.process.systemd import watchdog_seconds
 from tests.daemon.operating.test_http import DIRECT
 from tests.support.fakes.entries import entry
 from tests.support.fakes.stores import StuckStore
@@ -171,6 +172,30 @@ def test_it_does_not_miss_a_store_that_is_stuck(systemd: Systemd, tmp_path: Path
         assert await health_status(address) == 200
 
     live(tmp_path, then)
+
+
+def test_a_short_watchdog_is_told_twice_in_its_time(
+    systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WatchdogSec=1s would end a healthy daemon that tells once a second."""
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    monkeypatch.setattr(run, "TICK", 1_000.0)
+
+    async def then(daemon: Daemon, store: StuckStore, address: str) -> None:
+        for _ in range(3):
+            await systemd.hears("WATCHDOG=1")
+
+    live(tmp_path, then)
+
+
+WATCHED = [("30000000", 30.0), ("500000", 0.5), ("0", None), ("", None), ("-1", None), ("1e6", None), ("\u0663", None)]
+
+
+@pytest.mark.parametrize(("text", "seconds"), WATCHED, ids=[repr(row[0]) for row in WATCHED])
+def test_the_time_of_the_watchdog(text: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Microseconds; anything else is not from systemd."""
+    monkeypatch.setenv("WATCHDOG_USEC", text)
+    assert watchdog_seconds() == seconds
 
 
 def test_a_stop_is_told(systemd: Systemd, tmp_path: Path) -> None:
