@@ -60,7 +60,7 @@ def _read(publish: PublishSettings) -> tuple[Reading, dict[Domain, rules.Publica
     folder, state = Path(publish.directory), Path(publish.state_directory)
     reading = read_folder(folder, NOTHING_READ, settled=True)
     if reading.fault:
-        raise StoreError(f"publish.directory: {reading.fault}")
+        raise StoreError(f"publish.directory: {folder}: {reading.fault}")
     try:
         return reading, dict(publications(look_into(state / "domains")))
     except OSError as error:

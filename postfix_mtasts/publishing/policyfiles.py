@@ -73,7 +73,7 @@ def read_folder(folder: Path, before: Reading, settled: bool = False) -> Reading
     try:
         seen = _stamps(folder)
     except OSError as error:
-        return replace(before, fault=f"{folder}: {error.strerror or error}")
+        return replace(before, fault=f"the folder cannot be read: {error.strerror or error}")
     files: dict[Domain, PolicyFile] = {}
     stamps: dict[Domain, Stamp] = {}
     for domain, stamp in seen.items():

@@ -127,7 +127,7 @@ def test_a_folder_that_is_away_changes_nothing(world: World) -> None:
     world.folder.rename(world.folder.with_name("away"))
     world.look()
     assert world.served == text()
-    assert str(world.folder) in world.publisher.faults
+    assert world.publisher.faults == {str(world.folder): "the folder cannot be read: No such file or directory"}
 
 
 def test_a_history_that_cannot_be_written_keeps_the_old_policy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
