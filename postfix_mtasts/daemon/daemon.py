@@ -11,6 +11,7 @@ import contextlib
 import gc
 import logging
 import socket
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from ..errors import ConfigError, ListenError
 from ..process import signals, systemd
 from ..process.aside import aside
 from ..process.logs import Log
+from ..process.memory import resident
 from . import build
 from .directory import store_directory
 from .operating.survey import Running
@@ -218,6 +220,8 @@ class Daemon:
             workers=self.parts.pool.running,
             worker_deaths=self.parts.pool.deaths,
             faults=self.parts.health.faults(),
+            memory=resident(),
+            cpu=time.process_time(),
         )
 
     def _tick(self) -> None:

@@ -4,6 +4,6 @@ logs       lines on standard error, written by a thread of their own
 systemd    sockets that are passed in, and notices
 aside      blocking work in a thread that nobody waits for at the end
 signals    handled from the first moment
-memory     what is free goes back to the system
+memory     how much this process takes, and what is free goes back to the system
 listeners  sockets bound by address, with mode and group
 """

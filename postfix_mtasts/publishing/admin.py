@@ -5,14 +5,17 @@ No authentication: the address is a loopback one, or a proxy stands in front.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
+from .. import __version__
 from ..core.policy import Mode
 from ..errors import StoreError
+from ..process.memory import resident
 from .dashboard import page, policy_of
 from .overview import Overview
 from .threads import in_thread
@@ -106,4 +109,13 @@ class _Collector:
             expiry.add_metric([name], end)
         yield expiry
         yield current
+        yield from _own()
         yield from self._more()
+
+
+def _own() -> Iterator[Metric]:
+    """Yield the version, and what the process takes, under the daemon's names."""
+    yield InfoMetricFamily("mtasts_build", "Which version this is.", {"version": __version__})
+    if (memory := resident()) is not None:
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Memory of this process in RAM.", memory)
+    yield CounterMetricFamily("process_cpu_seconds", "Processor time that this process took.", time.process_time())

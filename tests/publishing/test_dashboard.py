@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from postfix_mtasts import __version__
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.policy import parse_policy
 from postfix_mtasts.core.publication import WITHDRAWN, policy_id, publish, withdraw
@@ -103,6 +104,15 @@ def test_the_style_is_the_one_that_the_header_permits() -> None:
     assert f"'sha256-{digest}'" in policy_of(page(overview()))
 
 
+@pytest.mark.parametrize(("number", "words"), [(0, ": 0 findings<"), (1, ": 1 finding<"), (2, ": 2 findings<")])
+def test_findings_are_counted_in_words(number: int, words: str) -> None:
+    """One finding is not "1 findings"."""
+    seen = overview()
+    remarks = (Remark("mail-starttls", "error", "a", "b", "c"),) * number
+    domain = replace(seen.domains[0], checked=Checked(NOW, "error", remarks))
+    assert words in page(replace(seen, domains=(domain,)))
+
+
 def test_an_empty_folder_says_what_to_do() -> None:
     """On a page of its own."""
     assert "publish set DOMAIN" in page(Overview((), {}, {}, 0, NOW))
@@ -125,6 +135,15 @@ METRICS = [
     'mtasts_serve_dns_current{domain="example.com"} 1.0',
     'mtasts_serve_dns_current{domain="withdrawn.example"} 0.0',
 ]
+
+
+def test_metrics_of_the_process() -> None:
+    """Under the names that every dashboard knows, and which version it is."""
+    text = get("/metrics")[1]
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total"):
+        (number,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+        assert float(number) > 0
+    assert f'mtasts_build_info{{version="{__version__}"}} 1.0' in text.splitlines()
 
 
 @pytest.mark.parametrize("line", METRICS)

@@ -26,7 +26,9 @@ from ..text import shown, span, when
 OK, UNWELL = 0, 1
 WARNING, CRITICAL, UNKNOWN = 1, 2, 3  # with --monitor
 _STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-LAG = 3600.0  # seconds that the refresher may be behind before --monitor warns, as docs/monitoring/alerts.yml does
+# What --monitor warns of, as docs/monitoring/alerts.yml does:
+LAG = 3600.0  # seconds that the refresher is behind
+FEW, SHARE = 5, 0.1  # policies, and of all policies, that cannot be fetched again; single ones may stay broken
 PATIENCE = 10.0  # seconds that the daemon may take
 ANSWERS = ("secure", "dane-only", "notfound", "temp", "perm")
 _BAD = ("temp", "perm")  # answers that defer mail
@@ -104,7 +106,10 @@ def _judged(status: StatusShown) -> tuple[int, str]:
         return CRITICAL, "; ".join(status.faults)
     if status.numbers.refresh.lag > LAG:
         return WARNING, f"the refresher is {span(status.numbers.refresh.lag)} behind"
-    held = f"{sum(status.numbers.policies.values())} policies, up {span(status.uptime)}"
+    policies, failing = sum(status.numbers.policies.values()), status.numbers.refresh.failing
+    if failing > FEW and failing > SHARE * policies:
+        return WARNING, f"{failing} of {policies} policies cannot be fetched again and will expire"
+    held = f"{policies} policies, up {span(status.uptime)}"
     return OK, held if status.loaded else f"{held}, the stored policies are still being read"
 
 

@@ -68,6 +68,18 @@ class WorkerNumbers:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessNumbers:
+    """What the daemon's process takes, without its workers; the names are those of every client of Prometheus."""
+
+    memory: Annotated[int | None, Metric("process_resident_memory_bytes", _GAUGE, "Memory of this process in RAM.")] = (
+        None
+    )
+    cpu: Annotated[float | None, Metric("process_cpu_seconds", _COUNTER, "Processor time that this process took.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SharedNumbers:
     """What other daemons are told and tell; nothing of it without shared.url."""
 
@@ -108,9 +120,12 @@ class Numbers:
     errors: Annotated[int, Metric("mtasts_errors", _COUNTER, "Errors of the daemon's own.")]
     workers: WorkerNumbers
     shared: SharedNumbers = SharedNumbers()
+    process: ProcessNumbers = ProcessNumbers()
 
 
-def metrics(numbers: Numbers | RefreshNumbers | WorkerNumbers | SharedNumbers) -> Iterator[tuple[Metric, Any]]:
+def metrics(
+    numbers: Numbers | RefreshNumbers | WorkerNumbers | SharedNumbers | ProcessNumbers,
+) -> Iterator[tuple[Metric, Any]]:
     """Yield each metric of Numbers, or of a part of it, with its value."""
     for name, hint in get_type_hints(type(numbers), include_extras=True).items():
         value = getattr(numbers, name)

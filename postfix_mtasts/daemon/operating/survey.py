@@ -12,7 +12,7 @@ from ... import __version__
 from ...core.policy import Mode
 from ..counters import Counts
 from ..policies.known import Holding, Known
-from .numbers import Cold, Numbers, RefreshNumbers, SharedNumbers, WorkerNumbers
+from .numbers import Cold, Numbers, ProcessNumbers, RefreshNumbers, SharedNumbers, WorkerNumbers
 
 CHUNK = 200  # items between two turns of the loop
 
@@ -36,6 +36,8 @@ class Running:
     faults: list[str]  # a sentence each
     shared_up: bool | None = None  # None: there is to be no shared store
     shared_reason: str = ""  # why it is away
+    memory: int | None = None  # bytes in RAM
+    cpu: float | None = None  # seconds
 
 
 ALONE = Running("", [], None, 0, 0, 0.0, True, True, 0, 0, [])  # no daemon is around
@@ -73,6 +75,7 @@ async def gather(
         shared=SharedNumbers(running.shared_up, shared, _nested(counts.shared))
         if running.shared_up is not None
         else SharedNumbers(),
+        process=ProcessNumbers(running.memory, running.cpu),
     )
 
 

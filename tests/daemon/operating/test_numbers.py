@@ -14,7 +14,8 @@ def test_every_number_is_a_metric_of_its_own() -> None:
     names = [metric.name for metric, _ in metrics(NUMBERS)]
     assert len(set(names)) == len(names)
     numbers = asdict(NUMBERS)
-    assert len(names) == len(numbers) - 3 + sum(len(numbers[part]) for part in ("refresh", "workers", "shared"))
+    parts = ("refresh", "workers", "shared", "process")
+    assert len(names) == len(numbers) - len(parts) + sum(len(numbers[part]) for part in parts)
 
 
 def test_all_of_them_are_exported() -> None:

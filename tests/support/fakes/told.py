@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from postfix_mtasts.daemon.operating.messages import ShownNegative, ShownPolicy
-from postfix_mtasts.daemon.operating.numbers import Cold, Numbers, RefreshNumbers, SharedNumbers, WorkerNumbers
+from postfix_mtasts.daemon.operating.numbers import (
+    Cold,
+    Numbers,
+    ProcessNumbers,
+    RefreshNumbers,
+    SharedNumbers,
+    WorkerNumbers,
+)
 
 from .entries import NOW, policy
 
@@ -43,4 +50,5 @@ NUMBERS = Numbers(
     errors=8,
     workers=WorkerNumbers(False, 2, 3),
     shared=SharedNumbers(True, 12, {"get": {"ok": 13}}),
+    process=ProcessNumbers(40_000_000, 14.5),
 )
