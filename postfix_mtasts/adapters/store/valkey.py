@@ -9,7 +9,8 @@ Keys, all behind the prefix:
 
 Rule 1: the server decides which of two rows counts, in one script: the later
         time. A time later than the server's clock by more than a minute is a
-        wrong clock's, and loses to anything.
+        wrong clock's, and loses to anything. The script's first write is the
+        row itself: a full server refuses no more than the first.
 Rule 2: what the server has is read in bounded pieces, and a key of another
         type is a bad row, not an error.
 Rule 3: no message of ours holds credentials, and TLS is always verified.
@@ -47,7 +48,7 @@ local old = redis.pcall('HGET', KEYS[1], 't')
 local now = tonumber(redis.call('TIME')[1])
 local had = type(old) == 'string' and tonumber(old)
 if had and had <= now + 60 and had >= tonumber(ARGV[1]) then return 0 end
-redis.call('DEL', KEYS[1])
+if type(old) == 'table' then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 't', ARGV[1], 'r', ARGV[2], 's', ARGV[3])
 redis.call('PEXPIREAT', KEYS[1], ARGV[4])
 redis.call('PUBLISH', ARGV[5], ARGV[6])
@@ -101,7 +102,7 @@ class ValkeyShared:
             pipe = client.pipeline(transaction=False)
             pipe.set(f"{self._prefix}content", secrets.token_hex(8), nx=True)
             pipe.get(f"{self._prefix}content")
-            return str(pipe.execute()[1])
+            return str(_executed(pipe)[1])
 
         return self._do(exchange)
 
@@ -133,7 +134,7 @@ class ValkeyShared:
                     f"{self._prefix}changes",
                     f"{self._own} {row.domain}",
                 )
-            pipe.execute()
+            _executed(pipe)
 
         self._do(exchange)
 
@@ -229,6 +230,15 @@ class ValkeyShared:
         password = self._url.partition("://")[2].rpartition("@")[0].partition(":")[2]
         text = " ".join(str(error).split()) or type(error).__name__
         return f"{shown_url(self._url)}: {text.replace(password, '***') if password else text}"[:200]
+
+
+def _executed(pipe: Any) -> list[Any]:
+    """Return the answers to all of *pipe*. Raises: the first error, in the server's words: redis-py adds ours."""
+    answers: list[Any] = pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 def _disconnect(client: Any) -> None:

@@ -1,10 +1,12 @@
-"""A real redis-server of the test's own: by TCP, by TLS with an access list, or by a unix socket."""
+"""A real redis-server or valkey-server of the test's own: by TCP, by TLS with an access list, or by a unix socket."""
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,20 +14,31 @@ from typing import Any, Self
 import redis
 
 PATIENCE = 20.0  # seconds
+REDIS = ("redis-server",)  # this machine's
+_ports = itertools.count(6390)  # free in a namespace of one's own
 
 
 class RedisServer:
-    """`with RedisServer(directory, *options) as server:` runs one by a unix socket, and on what *options* add."""
+    """`with RedisServer(directory, *options) as server:` runs one by a unix socket, and on what *options* add.
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    Args:
+        address: an address of this machine to listen on too, by plain TCP; `url` is that then.
+        program: the command that runs the server.
+    """
+
+    def __init__(self, directory: Path, *options: str, address: str = "", program: Sequence[str] = REDIS) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.socket = directory / "redis.sock"
+        self.socket, self.address, self.port = directory / "redis.sock", address, 0
         self.url = f"unix://{self.socket}"
-        self._directory, self._options = directory, options
+        self._directory, self._options, self._program = directory, options, program
+        if address:
+            self.port = next(_ports)
+            self.url = f"redis://{address}:{self.port}/0"
+            self._options = ("--bind", address, "--port", str(self.port), *options)
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            ["redis-server", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self._directory)]
+            [*self._program, "--unixsocket", str(self.socket), "--save", "", "--dir", str(self._directory)]
             + (["--port", "0"] if "--port" not in self._options else [])
             + list(self._options),
             stdout=subprocess.DEVNULL,
@@ -39,8 +52,8 @@ class RedisServer:
             except redis.AuthenticationError:
                 return self
             except redis.ConnectionError:
-                assert time.monotonic() < deadline, "redis-server does not answer"
-                assert self._process.poll() is None, "redis-server ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                assert self._process.poll() is None, "the server ended"
                 time.sleep(0.01)
 
     def __exit__(
@@ -52,6 +65,30 @@ class RedisServer:
         """A client of redis-py, with all rights."""
         return redis.Redis(unix_socket_path=str(self.socket))
 
+    def follow(self, primary: RedisServer) -> None:
+        """Become a replica of *primary*, and return when all of it is here."""
+        with self.client() as client:
+            client.replicaof(primary.address, primary.port)
+            deadline = time.monotonic() + PATIENCE
+            while client.info("replication")["master_link_status"] != "up":
+                assert time.monotonic() < deadline, "the replica hears nothing of its primary"
+                time.sleep(0.01)
+
+    def take_over(self, other: RedisServer) -> None:
+        """Listen where *other* did, as where an address comes to another machine."""
+        self.set("bind", other.address)
+        self.set("port", str(other.port))
+
+    def promote(self) -> None:
+        """Be a primary."""
+        with self.client() as client:
+            client.replicaof("NO", "ONE")
+
+    def set(self, name: str, value: str) -> None:
+        """CONFIG SET."""
+        with self.client() as client:
+            client.config_set(name, value)
+
     def hang(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
 
@@ -59,6 +96,7 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
+        """SIGKILL."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
