@@ -33,6 +33,14 @@ class Health:
         still = self._monotonic() - self._refresher.moved_at
         return f"the refresher has not moved for {still:.0f} s" if still > PATIENCE else ""
 
+    def store_fault(self) -> str:
+        """Why the store is not well, in a sentence; else empty."""
+        if not self._store.healthy:
+            return f"the store cannot be used: {self._store.failure}"
+        busy = self._store.busy_since
+        still = self._monotonic() - busy if busy is not None else 0.0
+        return f"the store has not moved for {still:.0f} s" if still > PATIENCE else ""
+
     def faults(self) -> list[str]:
         """Return what is not well, a sentence each. Called on the loop, which is well if this is answered."""
         return self.stuck() + self.silent()
@@ -45,12 +53,7 @@ class Health:
 
     def stuck(self) -> list[str]:
         """Return what of the daemon itself does not move."""
-        found = [self.refresher_fault()]
-        if not self._store.healthy:
-            found.append(f"the store cannot be used: {self._store.failure}")
-        busy = self._store.busy_since
-        if busy is not None and (still := self._monotonic() - busy) > PATIENCE:
-            found.append(f"the store has not moved for {still:.0f} s")
+        found = [self.refresher_fault(), self.store_fault()]
         if self._pool.fault:
             found.append(f"no worker process can be started: {self._pool.fault}")
         return [fault for fault in found if fault]

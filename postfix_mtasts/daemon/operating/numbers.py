@@ -112,6 +112,7 @@ class Numbers:
         dict[str, dict[str, int]], Metric("mtasts_dns_queries", _COUNTER, "Names asked of DNS.", ("type", "result"))
     ]
     dns_up: Annotated[bool, Metric("mtasts_dns_up", _GAUGE, "Whether any resolver answers.")]
+    store_up: Annotated[bool, Metric("mtasts_store_up", _GAUGE, "Whether policies can be written to the store.")]
     reports: Annotated[
         dict[str, int], Metric("mtasts_reports", _COUNTER, "Failed fetches told to a TLSRPT collector.", ("result",))
     ]

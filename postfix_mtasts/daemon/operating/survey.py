@@ -30,6 +30,7 @@ class Running:
     refresh_due: int
     refresh_lag: float  # seconds
     dns_up: bool
+    store_up: bool
     workers_up: bool
     workers: int
     worker_deaths: int
@@ -40,7 +41,7 @@ class Running:
     cpu: float | None = None  # seconds
 
 
-ALONE = Running("", [], None, 0, 0, 0.0, True, True, 0, 0, [])  # no daemon is around
+ALONE = Running("", [], None, 0, 0, 0.0, True, True, True, 0, 0, [])  # no daemon is around
 
 
 async def gather(
@@ -67,6 +68,7 @@ async def gather(
         fetches=dict(counts.fetches),
         dns_queries=_nested(counts.dns_queries),
         dns_up=running.dns_up,
+        store_up=running.store_up,
         reports=dict(counts.reports),
         refresh=RefreshNumbers(running.refresh_due, running.refresh_lag, failing),
         connections=running.connections,

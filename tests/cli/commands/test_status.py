@@ -46,6 +46,7 @@ STATUS: dict[str, Any] = {
     },
     "refresh": {"due": 3, "lag": 150.0, "failing": 2},
     "dns_up": True,
+    "store_up": True,
     "workers": {"up": True, "running": 2, "deaths": 0},
     "shared": {"up": None, "policies": None, "requests": {}},
     "shared_away": "",

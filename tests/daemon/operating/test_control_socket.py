@@ -119,6 +119,7 @@ RUNNING = Running(
     refresh_due=1,
     refresh_lag=90.0,
     dns_up=True,
+    store_up=True,
     workers_up=True,
     workers=2,
     worker_deaths=0,

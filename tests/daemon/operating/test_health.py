@@ -55,6 +55,7 @@ def test_faults(title: str, still: float, store: FakeStore, faults: list[str]) -
     )
     assert health.faults() == faults
     assert bool(health.refresher_fault()) is (title == "the refresher stands still")
+    assert bool(health.store_fault()) is ("the store" in " ".join(faults))
 
 
 def test_resolvers_that_do_not_answer_are_a_fault_and_no_reason_to_end() -> None:

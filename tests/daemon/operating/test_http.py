@@ -37,6 +37,7 @@ LINES = [
     'mtasts_fetches_total{result="sts-webpki-invalid"} 4.0',
     'mtasts_dns_queries_total{result="nxdomain",type="TXT"} 7.0',
     "mtasts_dns_up 0.0",
+    "mtasts_store_up 0.0",
     'mtasts_reports_total{result="sent"} 11.0',
     "mtasts_refresh_due 9.0",
     "mtasts_refresh_lag_seconds 10.5",

@@ -44,6 +44,7 @@ NUMBERS = Numbers(
     fetches={"ok": 1, "sts-webpki-invalid": 4},
     dns_queries={"TXT": {"nxdomain": 7}},
     dns_up=False,
+    store_up=False,
     reports={"sent": 11},
     refresh=RefreshNumbers(9, 10.5, 2),
     connections=6,
