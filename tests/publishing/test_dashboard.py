@@ -6,11 +6,13 @@ import asyncio
 import base64
 import hashlib
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from prometheus_client.core import Metric
 
 from postfix_mtasts import __version__
 from postfix_mtasts.core.names import Domain
@@ -118,8 +120,13 @@ def test_an_empty_folder_says_what_to_do() -> None:
     assert "publish set DOMAIN" in page(Overview((), {}, {}, 0, NOW))
 
 
-def get(path: str, method: str = "GET", faults: tuple[str, ...] = ()) -> tuple[int, str, dict[str, str]]:
-    admin = Admin(overview, lambda: list(faults), lambda: "<style></style>")
+def get(
+    path: str,
+    method: str = "GET",
+    faults: tuple[str, ...] = (),
+    more: Callable[[], Iterable[Metric]] = lambda: (),
+) -> tuple[int, str, dict[str, str]]:
+    admin = Admin(overview, lambda: list(faults), lambda: "<style></style>", more)
     response = asyncio.run(admin.handle(make_mocked_request(method, path)))
     body = response.body or b""  # type: ignore[attr-defined]
     return response.status, body.decode(), dict(response.headers)
