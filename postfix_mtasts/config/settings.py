@@ -27,7 +27,7 @@ def setting(default: Any, help: str, *, kind: str, **limits: Any) -> Any:
     listen (a list of addresses), servers (a list of resolvers), maps, host,
     https_url, mail_address, rua (a list of report URIs), shared_url, secret_file, prefix.
     """
-    metadata = {"help": help, "kind": kind, **limits}
+    metadata = {"help": help, "kind": kind, "null": default is None, **limits}
     if isinstance(default, Mapping):  # Python 3.11 takes no mapping proxy for an immutable default
         return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)

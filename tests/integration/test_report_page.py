@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 WIDTHS = (1280, 768, 360)
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">{{7*7}}\u202e\u2066\x1b[2J"
 EVIL += "\x9b" + "W" * 2_000
-PICTURES = os.environ.get("MTASTS_TESTS_PICTURES")  # a directory for pictures of the pages, to look at
+PICTURES = os.environ.get("TESTS_PICTURES")  # a directory for pictures of the pages, to look at
 
 
 def month() -> list[bytes]:

@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 
-MARK = "MTASTS_TESTS_NAMESPACE"  # in the environment of what runs inside
+MARK = "TESTS_NAMESPACE"  # in the environment of what runs inside
 _SETUP = "--set-up"
-_OUTSIDE = "MTASTS_TESTS_OUTSIDE"  # file descriptors of the namespaces that these were made from: net,mnt
+_OUTSIDE = "TESTS_OUTSIDE"  # file descriptors of the namespaces that these were made from: net,mnt
 
 RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:1 trust-ad edns0\n"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+from ...config import environment
 from ...config.file import Loaded, read
 from ...config.settings import DEFAULT_CONFIG_FILE
 from ...config.values import duration_text, shown_url
@@ -93,7 +94,9 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def _file(loaded: Loaded) -> str:
-    return quote(loaded.file) if loaded.file else f"{DEFAULT_CONFIG_FILE} is not there, the defaults"
+    source = quote(loaded.file) if loaded.file else f"{DEFAULT_CONFIG_FILE} is not there, the defaults"
+    more = any(origin.startswith(environment.PREFIX) for origin in loaded.origins.values())
+    return f"{source} and the environment" if more else source
 
 
 def _postfix_warnings(loaded: Loaded) -> list[Misfit]:

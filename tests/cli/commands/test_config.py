@@ -77,6 +77,37 @@ def test_check_without_a_file_says_what_it_checked(
     assert capsys.readouterr() == ("/etc/postfix-mtasts/config.yml is not there, the defaults: ok\n", "")
 
 
+@pytest.mark.usefixtures("no_postfix")
+def test_check_says_that_the_environment_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reads the file alone would be misled."""
+    monkeypatch.setenv("MTASTS_LOOKUP_WAIT", "3s")
+    path = written(tmp_path, "")
+    assert run("check", "--config", path) == 0
+    assert capsys.readouterr().out == f"{path} and the environment: ok\n"
+
+
+def test_show_tells_what_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The variable stands where a file's line would, and a password stays out."""
+    monkeypatch.setenv("MTASTS_LOOKUP_WAIT", "3s")
+    monkeypatch.setenv("MTASTS_DNS_SERVERS", "127.0.0.1,::1")
+    monkeypatch.setenv("MTASTS_SHARED_URL", "redis://:sesame@r.example")
+    path = written(tmp_path, "lookup:\n  wait: 1s\n  failure_ttl: 1s\n")
+    assert run("show", "--config", path) == 0
+    shown = capsys.readouterr().out
+    assert (
+        f"\n  wait: 3s  # MTASTS_LOOKUP_WAIT\n  negative_ttl: 10m  # default\n  failure_ttl: 1s  # {path}:3\n" in shown
+    )
+    assert "\n  servers:  # MTASTS_DNS_SERVERS\n" in shown
+    assert '\n  url: "redis://:***@r.example"  # MTASTS_SHARED_URL\n' in shown
+    assert "sesame" not in shown
+    assert run("show", "--json", "--config", path) == 0
+    assert json.loads(capsys.readouterr().out)["origins"]["lookup.wait"] == "MTASTS_LOOKUP_WAIT"
+
+
 @pytest.mark.parametrize("command", ["check", "show"])
 def test_faults_are_raised_for_the_command_line_to_print(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,7 +1,7 @@
 """`query`: answers, exit codes, the look of --explain, the shape of --json.
 
 The look is held by tests/cli/golden/*.txt; after a change that is meant,
-`MTASTS_WRITE_GOLDEN=1 pytest tests/cli/test_query.py` writes them anew.
+`WRITE_GOLDEN=1 pytest tests/cli/test_query.py` writes them anew.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def test_how_explain_looks(title: str, world: World, options: dict[str, Any]) ->
     defer = {"on_dns_failure": options["on_dns_failure"]} if "on_dns_failure" in options else {}
     text = "\n".join(explain.lines(ask(world, **options), LookupSettings(**defer), colour=False)) + "\n"
     golden = GOLDEN / f"{title}.txt"
-    if os.environ.get("MTASTS_WRITE_GOLDEN"):
+    if os.environ.get("WRITE_GOLDEN"):
         golden.write_text(text)
     assert max(map(len, text.splitlines())) <= explain.WIDTH
     assert text == golden.read_text()

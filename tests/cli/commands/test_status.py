@@ -119,10 +119,10 @@ def command(directory: Path) -> Iterator[Callable[..., int]]:
 
 
 def test_how_it_looks(command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    """In a pipe: plain text; MTASTS_WRITE_GOLDEN=1 writes it anew."""
+    """In a pipe: plain text; WRITE_GOLDEN=1 writes it anew."""
     assert command() == 0
     text = capsys.readouterr().out
-    if os.environ.get("MTASTS_WRITE_GOLDEN"):
+    if os.environ.get("WRITE_GOLDEN"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
 
