@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ from .. import __version__
 from ..core.publication import Order
 from ..errors import AcmeError
 from .files import write_whole
+
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of odd headers, at any length, with a traceback
 
 TIMEOUT = 30  # seconds for one request to the ACME server
 NONCES = 5  # refused twice each, before it counts as a failure (RFC 8555 section 6.5)

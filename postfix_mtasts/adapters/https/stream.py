@@ -5,7 +5,7 @@ OpenSSL reads from a socket as long as messages come that bring no data
 timeout nor a count of what it returned would bound that. So it is given
 memory instead, filled by Fetch.receive() a piece at a time.
 
-http.client and urllib3 take a Stream for a socket.
+http.client takes a Stream for a socket.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Stream:
     """TLS over *sock*, which the fetch's Transfer closes.
 
     *broken* makes the error that a failure after the handshake ends in: it has
-    to pass through http.client, urllib3 and requests as it is.
+    to pass through http.client as it is.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Stream:
         except OSError as error:
             raise self._broken(error) from error
 
-    # What http.client and urllib3 want of a socket
+    # What http.client wants of a socket
 
     def sendall(self, data: Any) -> None:
         view = memoryview(data)
@@ -90,15 +90,6 @@ class Stream:
     def _read_into(self, buffer: Any) -> int:
         read: Any = self.tls.read  # with a buffer it returns a number
         return self._transfer(read, len(buffer), buffer)
-
-    def settimeout(self, value: float | None) -> None:
-        """Do nothing: the fetch has one deadline, and each step gets what is left."""
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        """Do nothing: http.client closes the connection while it still reads the answer."""
 
 
 class _Reader(io.RawIOBase):

@@ -286,7 +286,7 @@ def test_answers_that_are_refused(world: World, title: str, reply: Reply, reason
 
 
 def test_the_libraries_log_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """A host must not write our log, and urllib3 quotes broken headers at length."""
+    """A host must not write our log, and libraries like to quote broken headers at length."""
     with caplog.at_level(logging.WARNING):
         refused(world, tls(world.certificate, says(b"HTTP/1.1 200 OK\r\n: x\r\n broken \x1b[2J\r\nA B: c\r\n\r\n")))
     assert caplog.records == []
