@@ -21,7 +21,7 @@ their provider, are parsed and held once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -67,19 +67,28 @@ class Policy:
     @property
     def mx(self) -> tuple[str, ...]:
         """The usable patterns: lower case, "host.name" or "*.host.name", no repeats, in order."""
-        return tuple(dict.fromkeys(pattern for value in self._values() if (pattern := _read_mx(value)) is not None))
+        return _patterns(self.raw)[0]
 
     @property
     def unusable(self) -> tuple[str, ...]:
         """The mx values that never reach Postfix, as they stood."""
-        return tuple(value for value in self._values() if _read_mx(value) is None)
+        return _patterns(self.raw)[1]
 
-    def _values(self) -> Iterator[str]:
-        """Each mx line's value."""
-        for line in self.text.split("\n"):
-            key, _, value = line.partition(":")
-            if key.rstrip(BLANKS) == "mx":
-                yield value.lstrip(BLANKS)
+
+@lru_cache(maxsize=4)  # a policy just fetched is logged and answered with; more would keep what 64 KiB can hold
+def _patterns(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the usable patterns of a policy, and the mx values that are not usable."""
+    usable: dict[str, None] = {}
+    unusable = []
+    for line in raw.decode().split("\n"):
+        key, _, value = line.partition(":")
+        if key.rstrip(BLANKS) == "mx":
+            value = value.lstrip(BLANKS)
+            if (pattern := _read_mx(value)) is not None:
+                usable[pattern] = None
+            else:
+                unusable.append(value)
+    return tuple(usable), tuple(unusable)
 
 
 def parse_policy(body: bytes) -> Policy:

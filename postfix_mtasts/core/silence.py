@@ -10,6 +10,7 @@ from __future__ import annotations
 from .dnsdata import DnsResult
 
 DOWN_AFTER = 60.0  # seconds
+_UNANSWERED = frozenset(result.value for result in DnsResult if not result.answered)
 
 
 class Silence:
@@ -21,7 +22,7 @@ class Silence:
 
     def note(self, result: str, now: float) -> None:
         """Take in what became of a question, a DnsResult; *now* is seconds by a clock that never jumps."""
-        if DnsResult(result).answered:
+        if result not in _UNANSWERED:
             self._first = None
         else:
             self._first = now if self._first is None else self._first

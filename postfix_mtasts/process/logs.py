@@ -40,8 +40,8 @@ class _Text(logging.Formatter):
             text += ' traceback="' + escape(traceback).replace('"', r"\"") + '"'
         if self._journal:
             return f"<{_PRIORITY.get(record.levelno, 6)}>{text}"
-        stamp = datetime.fromtimestamp(record.created, UTC)
-        return f"{stamp:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z {record.levelname.lower()} {text}"
+        stamp = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+        return f"{stamp}Z {record.levelname.lower()} {text}"
 
 
 class _Json(logging.Formatter):
@@ -92,6 +92,9 @@ class Log(logging.Handler):
 
     def configure(self, settings: LogSettings) -> None:
         """Use format and level of *settings* from now on."""
+        for unread in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+            setattr(logging, unread, False)  # no line of ours shows them
+        logging._srcfile = None  # nor the place of the call, which takes longest to find
         self.setFormatter(_Json() if settings.format == "json" else _Text(_is_journal(self._descriptor)))
         root = logging.getLogger()
         root.handlers[:] = [self]

@@ -20,7 +20,8 @@ from typing import TypeAlias
 
 IN, A, SOA, TXT, AAAA, OPT = 1, 1, 6, 16, 28, 41
 _HEADER, _RECORD = struct.Struct("!6H"), struct.Struct("!HHIH")
-_OPT = struct.Struct("!BHHIH")
+_OPT, _TYPE_AND_CLASS = struct.Struct("!BHHIH"), struct.Struct("!HH")
+_NAME_LIMIT, _LABEL_LIMIT = 253, 63  # characters; on the wire a name takes two more
 _AA_OR_RA, _TC, _RCODE = 0x0480, 0x0200, 0x000F
 _TXT_OF_QUESTION = b"\xc0\x0c\x00\x10"  # how a TXT record begins whose owner is the question's name
 
@@ -38,12 +39,16 @@ Result: TypeAlias = Absence | bytes | None  # bytes: a whole answer with TXT rec
 
 def make_question(name: str, rdtype: int) -> bytes | None:
     """Put *name* (plain labels, no escapes) and a type on the wire; None if DNS cannot hold the name."""
-    if not name.isascii():
+    if not name.isascii() or len(name) > _NAME_LIMIT:
         return None
-    labels = name.encode().split(b".")
-    wire = b"".join(len(label).to_bytes(1, "big") + label for label in labels if len(label) < 64) + b"\0"
-    whole = len(wire) == len(name) + 2 and all(labels) and len(wire) <= 255
-    return wire + struct.pack("!HH", rdtype, IN) if whole else None
+    wire, at = bytearray(b".%b\0" % name.encode()), 0
+    for label in name.split("."):
+        size = len(label)
+        if not 0 < size <= _LABEL_LIMIT:
+            return None
+        wire[at] = size  # in the place of the dot before it
+        at += size + 1
+    return bytes(wire) + _TYPE_AND_CLASS.pack(rdtype, IN)
 
 
 def answers(datagram: bytes, question: bytes) -> bool:

@@ -55,9 +55,11 @@ class Agenda:
     def push(self, notes: Iterable[Note]) -> None:
         """Note when domains are due, by the monotonic clock; a domain may be noted twice."""
         with self._changed:
+            first = self._notes[0] if self._notes else None
             for note in notes:
                 heapq.heappush(self._notes, note)
-            self._changed.notify()
+            if self._notes and self._notes[0] is not first:  # else who waits need not wake to wait again
+                self._changed.notify()
 
     def clear(self) -> None:
         """Forget all notes: everything is planned anew."""

@@ -84,8 +84,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(ready[0])
             return
         self.tick = self._service.tick
-        if self._plain:
+        if self._plain and data.find(b",") != len(data) - 1:
             self._answer(data)
+        elif self._plain:  # one request, which was looked up just now
+            self._decoder.feed(data)
+            self._parse()
         else:
             self._decoder.feed(data)
             self._work()

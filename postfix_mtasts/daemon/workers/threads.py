@@ -1,7 +1,8 @@
 """Run blocking jobs in threads, which are started when they would help, kept, and not waited for at exit.
 
 A few threads keep a processor busy with fetches; more of them only fight for
-the interpreter (64 made a third fewer fetches than 16). Hosts that hang,
+the interpreter (64 made a third fewer fetches than 16, and with 16 each took a
+twentieth more of the processor than with 5). Hosts that hang,
 though, take a thread each. So FEW are started at once, and further ones, each
 time as many as there are, while jobs wait and the processor is idle.
 
@@ -20,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-FEW = 16
+FEW = 5
 LOOK_EVERY = 0.02  # seconds between two looks at jobs that wait
 BUSY = 0.5  # of a processor: more threads would not help
 

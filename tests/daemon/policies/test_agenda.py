@@ -178,6 +178,15 @@ def test_what_has_gone_is_swept_out() -> None:
     assert len(overdue._by_due) + len(overdue._by_end) < 1_000
 
 
+def test_who_waits_is_woken_by_what_is_due_sooner(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And by nothing else: a note a day ahead, as each fetch makes one, need not wake a thread."""
+    woken: list[str] = []
+    monkeypatch.setattr(kept.agenda._changed, "notify", lambda: woken.append(name))
+    for name, due in (("first", 100.0), ("later", 200.0), ("sooner", 50.0), ("last", 50.5)):
+        kept.note(name, due)
+    assert woken == ["first", "sooner"]
+
+
 def test_nobody_waits_for_what_has_stopped(kept: Kept) -> None:
     """Neither for the next domain nor for the pace."""
     kept.note("a")
