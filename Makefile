@@ -2,6 +2,7 @@
 #
 #   make run    the daemon, built-in defaults, 127.0.0.1:8462, in the foreground
 #   make demo   the daemon at work in a small world of its own; no internet, 10 s
+#   make demo-shell   a shell in that world, for trying every command of README.rst
 #   make check  what to run before each commit: format, lint, types, imports,
 #               spelling, unit tests; under a minute, no root, no Debian packages
 #   make test   install what the tests need, check the code, run all tests
@@ -45,6 +46,9 @@ run: $(VENV)/installed-run
 
 demo: $(VENV)/installed-run
 	$(BIN)/python -m demo.demo
+
+demo-shell: $(VENV)/installed-owner
+	@$(BIN)/python -m demo.shell
 
 check: lint
 	$(BIN)/python -X dev -W error -m pytest -q $(or $(TESTS),-n 4 --dist loadfile $(UNIT))
@@ -106,8 +110,12 @@ $(VENV)/installed-run: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e .
 	touch $@
 
+$(VENV)/installed-owner: $(VENV)/$(VERSION) setup.cfg setup.py
+	$(BIN)/pip install -q --use-pep517 -e '.[owner]'
+	touch $@
+
 $(VENV)/installed-test: $(VENV)/$(VERSION) setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo check test lint deb wheel fuzz bench bench-peers bench-publishing bench-fleet soak bad-minutes clean
+.PHONY: run demo demo-shell check test lint deb wheel fuzz bench bench-peers bench-publishing bench-fleet soak bad-minutes clean

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def show(directory: Path, stack: ExitStack) -> None:
     ca_file = directory / "ca.pem"
     ca_file.write_bytes(authority.pem)
     missing = mail.missing()
-    dns = stack.enter_context(DnsServer(_records(), port=0 if missing else 53))
+    dns = stack.enter_context(DnsServer(records(SITES), port=0 if missing else 53))
     hosts = stack.enter_context(PolicyHosts(directory, authority, SITES))
     config: dict[str, Any] = {
         "dns": {"servers": [dns.address]},
@@ -140,9 +141,10 @@ def _title(text: str) -> None:
     print(f"{text}\n{'-' * len(text)}\n")
 
 
-def _records() -> dict[Key, list[str | bytes]]:
-    records: dict[Key, list[str | bytes]] = {}
-    for domain in SITES:
-        records[f"_mta-sts.{domain}", "TXT"] = ['"v=STSv1; id=20260101;"']
-        records[f"mta-sts.{domain}", "A"] = ["127.0.0.1"]
-    return records
+def records(domains: Iterable[str]) -> dict[Key, list[str | bytes]]:
+    """What DNS says of the policies of *domains*."""
+    found: dict[Key, list[str | bytes]] = {}
+    for domain in domains:
+        found[f"_mta-sts.{domain}", "TXT"] = ['"v=STSv1; id=20260101;"']
+        found[f"mta-sts.{domain}", "A"] = ["127.0.0.1"]
+    return found
