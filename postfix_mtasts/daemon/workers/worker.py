@@ -243,7 +243,7 @@ class Trust:
 
 def become(name: str, parent: int) -> None:
     """Be a process that ends with *parent*, even if this one is stopped then, and leaves signals to it."""
-    with suppress(OSError, ImportError, MemoryError):  # no libc to ask: then the socket's end has to do
+    with suppress(OSError, ImportError, MemoryError, AttributeError):  # no libc to ask: then the socket's end has to do
         import ctypes
 
         prctl = ctypes.CDLL(None).prctl

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -282,3 +284,16 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert said["unable"].startswith(f"fetch.ca_file: {torn}: it holds no CA certificates")
     (said,) = served({"orders": "none"})
     assert said["unable"].startswith("KeyError at wire.py:")
+
+
+def test_a_system_without_prctl_has_workers_too() -> None:
+    """FreeBSD, say: they end when the daemon's socket does."""
+    program = """
+import ctypes, os
+ctypes.CDLL = lambda name: object()
+from postfix_mtasts.daemon.workers.worker import become
+become("mtasts-worker", os.getppid())
+print("goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "goes on\n", done.stderr
