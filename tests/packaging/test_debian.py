@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import configparser
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "debian"
 CONFIG = (DEBIAN / "config.yml").read_text()
 README = (DEBIAN / "README.Debian").read_text()
+CONTROL = (DEBIAN / "control").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {"listen", "socket_group"}  # settings that the package has otherwise than the code
 OWNERS = ("publish.", "admin.", "reports.")  # sections of the domain owner's commands, which the daemon does not read
 EXAMPLES = {"metrics.listen", "tlsrpt.socket", "shared.url", "shared.key_file"}  # null, but shown with a value
@@ -89,9 +91,7 @@ def test_the_changelog_has_the_version_of_the_code() -> None:
 
 
 def requirements() -> list[tuple[str, str]]:
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    lines = config["options"]["install_requires"].split()
+    lines = PROJECT["dependencies"]
     return [(name, least) for name, _, least in (line.partition(">=") for line in lines)]
 
 
@@ -99,9 +99,7 @@ def requirements() -> list[tuple[str, str]]:
 def test_the_build_has_each_module_that_the_code_requires(name: str, least: str) -> None:
     """In the same version at least."""
     package = "python3-" + {"PyYAML": "yaml"}.get(name, name).lower().replace("_", "-")
-    assert re.search(
-        rf"^ {re.escape(package)} \(>= {re.escape(least)}\)", (DEBIAN / "control").read_text(), re.MULTILINE
-    )
+    assert re.search(rf"^ {re.escape(package)} \(>= {re.escape(least)}\)", CONTROL, re.MULTILINE)
 
 
 def test_the_maps_of_the_readme_exist() -> None:
