@@ -112,3 +112,36 @@ def test_each_manual_page_is_installed() -> None:
     """And no other."""
     listed = (DEBIAN / "postfix-mtasts.manpages").read_text().split()
     assert sorted(listed) == sorted(f"man/{path.name}" for path in (ROOT / "man").iterdir())
+
+
+def test_the_project_lives_at_one_place() -> None:
+    """Both kinds of package and SECURITY.rst name the same pages and the same maintainer."""
+    fields = dict(re.findall(r"^(Homepage|Vcs-Browser|Vcs-Git|Maintainer): (.*)$", CONTROL, re.MULTILINE))
+    urls = PROJECT["urls"]
+    assert fields["Homepage"] == urls["Homepage"]
+    assert fields["Vcs-Browser"] == urls["Source"]
+    assert fields["Vcs-Git"] == f"{urls['Source']}.git"
+    metadata = (DEBIAN / "upstream/metadata").read_text()
+    for name in ("Documentation", "Issues", "Changelog"):
+        assert urls[name].startswith(f"{urls['Source']}/-/")
+        assert f": {urls[name]}\n" in metadata
+    assert urls["Issues"] in (ROOT / "SECURITY.rst").read_text()
+    [maintainer] = PROJECT["maintainers"]
+    assert fields["Maintainer"] == f"{maintainer['name']} <{maintainer['email']}>"
+
+
+@pytest.mark.parametrize(
+    ("unit_file", "package", "profile"),
+    [
+        ("postfix-mtasts.service", "postfix-mtasts", "postfix-mtasts"),
+        ("postfix-mtasts-owner.postfix-mtasts-serve.service", "postfix-mtasts-owner", "postfix-mtasts-serve"),
+    ],
+)
+def test_each_service_asks_for_the_profile_that_its_package_loads(unit_file: str, package: str, profile: str) -> None:
+    """It starts without the profile too: the minus says so."""
+    assert f"\nAppArmorProfile=-{profile}\n" in (DEBIAN / unit_file).read_text()
+    text = (ROOT / "contrib/apparmor" / profile).read_text()
+    assert f"\nprofile {profile} flags=(attach_disconnected) {{\n" in text
+    assert f"include if exists <local/{profile}>" in text
+    assert f"contrib/apparmor/{profile} etc/apparmor.d\n" in (DEBIAN / f"{package}.install").read_text()
+    assert f"dh_apparmor -p{package} --profile-name={profile}\n" in (DEBIAN / "rules").read_text()
