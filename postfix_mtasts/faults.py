@@ -82,6 +82,14 @@ class Fault(StrEnum):
     CONNECT_LATE = "connect-late"
     CROWDED = "crowded"  # by our own other fetches
     GIVEN_UP = "given-up"  # for our own other fetches
+    UNREACHED = "unreached"  # by the proxy, which answers
+
+    # fetch.proxy: ours, whatever domain it keeps us from (Fault.ours)
+    PROXY_AWAY = "proxy-away"
+    PROXY_SILENT = "proxy-silent"
+    PROXY_LOGIN = "proxy-login"
+    PROXY_DENIED = "proxy-denied"  # this policy host, or all
+    PROXY_BROKEN = "proxy-broken"
 
     # TLS and certificates
     TLS_NONE = "tls-none"
@@ -186,6 +194,11 @@ class Fault(StrEnum):
         """What a report calls it where it keeps a policy from being fetched."""
         return _RESULT_TYPES.get(self.value.partition("-")[0], ResultType.FETCH_ERROR)
 
+    @property
+    def ours(self) -> bool:
+        """Whether it lies with what stands between us and every domain, and says nothing of the one asked for."""
+        return self.value.startswith("proxy-")
+
 
 NO_RECORD = (Fault.RECORD_NO_NAME, Fault.RECORD_NONE, Fault.RECORD_NAME_TOO_LONG)  # the domain does not publish MTA-STS
 
@@ -236,6 +249,12 @@ SENTENCES: dict[Fault, str] = {  # {subject}: what it happened to; {value}: what
     Fault.CONNECT_LATE: "no connection within {value} s",
     Fault.CROWDED: "too many other fetches were under way",
     Fault.GIVEN_UP: "{value}",
+    Fault.UNREACHED: "cannot connect to {subject}: {value}",
+    Fault.PROXY_AWAY: "cannot connect to the proxy {subject}: {value}",
+    Fault.PROXY_SILENT: "the proxy {subject} did not answer within {value} s",
+    Fault.PROXY_LOGIN: "the proxy {subject} does not take the credentials: {value}",
+    Fault.PROXY_DENIED: "the proxy {subject} refuses: {value}",
+    Fault.PROXY_BROKEN: "the proxy {subject} does not speak as it must: {value}",
     Fault.TLS_NONE: "the TLS handshake failed: what answers there does not speak TLS",
     Fault.TLS_OLD: "the TLS handshake failed: the host offers no TLS 1.2 or later",
     Fault.TLS_NAME_REFUSED: "the TLS handshake failed: the host refuses the name",
@@ -340,6 +359,12 @@ _TO_STRANGERS = {
     Fault.CROWDED: "the policy was not fetched in time",
     Fault.GIVEN_UP: "the policy was not fetched in time",
     Fault.INTERNAL: "the policy was not fetched",
+    Fault.UNREACHED: "cannot connect to {subject}",
+    Fault.PROXY_AWAY: "the policy was not fetched",
+    Fault.PROXY_SILENT: "the policy was not fetched",
+    Fault.PROXY_LOGIN: "the policy was not fetched",
+    Fault.PROXY_DENIED: "the policy was not fetched",
+    Fault.PROXY_BROKEN: "the policy was not fetched",
 }
 
 

@@ -29,6 +29,15 @@ def test_without_a_line_none_is_named() -> None:
     assert str(Seen(Fault.POLICY_MISSING, value="version")) == "version is missing (RFC 8461 section 3.2)"
 
 
+def test_what_lies_with_our_proxy_is_ours() -> None:
+    """That the proxy did not reach a host, which it says itself, is not."""
+    assert {fault for fault in Fault if fault.ours} == {fault for fault in Fault if fault.startswith("proxy-")}
+    assert not Fault.UNREACHED.ours
+    assert Seen(Fault.UNREACHED, "mta-sts.example.com", "our proxy").to_strangers() == (
+        "cannot connect to mta-sts.example.com"
+    )
+
+
 OURS = "SERVFAIL from 192.0.2.53:53; 256 fetches were under way"
 
 

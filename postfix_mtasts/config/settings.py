@@ -25,7 +25,8 @@ def setting(default: Any, help: str, *, kind: str, **limits: Any) -> Any:
 
     kind is one of bool, int, duration, choice, path, ca_file, group, mode, inet,
     listen (a list of addresses), servers (a list of resolvers), maps, host,
-    https_url, mail_address, rua (a list of report URIs), shared_url, secret_file, prefix.
+    https_url, mail_address, rua (a list of report URIs), shared_url, secret_file, prefix,
+    proxy_url, login_file.
     """
     metadata = {"help": help, "kind": kind, "null": default is None, **limits}
     if isinstance(default, Mapping):  # Python 3.11 takes no mapping proxy for an immutable default
@@ -87,6 +88,21 @@ class FetchSettings:
     allow_private_addresses: bool = setting(
         False, "let a policy host be at a loopback, private or link-local address", kind="bool"
     )
+    proxy: str | None = setting(
+        None, "policies are fetched through it: http://HOST:PORT or socks5h://HOST:PORT", kind="proxy_url"
+    )
+    proxy_password_file: str | None = setting(None, "holds USER:PASSWORD for the proxy", kind="login_file")
+    proxy_connect: str = setting(
+        "name",
+        "name: the proxy is told the policy host's name; address: it is told an address that was judged here",
+        kind="choice",
+        choices=("name", "address"),
+    )
+
+    @property
+    def by_name(self) -> bool:
+        """Whether a proxy resolves the names of policy hosts, so that nobody here need."""
+        return self.proxy is not None and self.proxy_connect == "name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +121,10 @@ class LookupSettings:
         5 * MINUTE, "a failed fetch is not repeated earlier", kind="duration", low=0.0, high=7 * DAY
     )
     on_dns_failure: str = setting(
-        "skip", "skip: answer as if there were no policy; defer: TEMP", kind="choice", choices=("skip", "defer")
+        "skip",
+        "where DNS or fetch.proxy fails; skip: answer as if there were no policy; defer: TEMP",
+        kind="choice",
+        choices=("skip", "defer"),
     )
 
 

@@ -39,6 +39,8 @@ _PATH_LIMIT = 4096  # bytes, PATH_MAX
 
 SECRET_LIMIT = 4096  # bytes of a password or key, newline included
 
+_PROXY_FORMS = "write http://HOST:PORT or socks5h://HOST:PORT"
+_PROXY_URL = re.compile(r"(http|socks5h)://(\[[0-9A-Fa-f:.]+\]|[^/:@\s\[\]]+):([0-9]{1,5})/?")
 _SHARED_FORMS = "write redis://HOST:PORT/DB, rediss://USER@HOST:PORT/DB or unix:///PATH"
 _ADDRESS_FORMS = "inet:HOST:PORT, inet:[IPV6]:PORT or unix:/absolute/path"
 
@@ -174,6 +176,41 @@ def parse_shared_url(text: str, limits: Limits) -> str:
     if importlib.util.find_spec("redis") is None:
         raise ValueError("needs the library redis; install python3-redis, or postfix-mtasts[redis] with pip")
     return text
+
+
+def parse_proxy_url(text: str, limits: Limits) -> str:
+    """A proxy's URL. No fault repeats it: it may hold a password."""
+    if "@" in text:
+        raise ValueError(
+            f"holds credentials; write USER:PASSWORD into a file, name it in fetch.proxy_password_file, {_PROXY_FORMS}"
+        )
+    match = _PROXY_URL.fullmatch(text)
+    host = match and (_ip(match[2]) or (match[2].lower() if len(match[2]) <= 253 and _HOST.fullmatch(match[2]) else ""))
+    if not match or not host:
+        raise ValueError(f"is not the URL of a proxy; {_PROXY_FORMS}")
+    port = _port(match[3])
+    if match[1] == "socks5h" and importlib.util.find_spec("socks") is None:
+        raise ValueError("needs the library PySocks; install python3-socks, or postfix-mtasts[socks] with pip")
+    return f"{match[1]}://{host}:{port}"
+
+
+def parse_login_file(text: str, limits: Limits) -> str:
+    """A file that holds USER:PASSWORD, and can be read now."""
+    path = parse_secret_file(text, limits)
+    try:
+        read_login(path)
+    except (OSError, ValueError):
+        raise ValueError(f"{quote(path)} does not hold one line USER:PASSWORD; write it so") from None
+    return path
+
+
+def read_login(path: str) -> tuple[str, str]:
+    """Return user and password. Raises: OSError, ValueError where the file holds something else."""
+    text = read_secret(path).decode()
+    user, colon, password = text.partition(":")
+    if not user or not colon or not text.isprintable():
+        raise ValueError("does not hold one line USER:PASSWORD")
+    return user, password
 
 
 def shown_url(text: str) -> str:
@@ -313,4 +350,6 @@ READERS: Mapping[str, Callable[[str, Limits], object]] = {
     "shared_url": parse_shared_url,
     "secret_file": parse_secret_file,
     "prefix": parse_prefix,
+    "proxy_url": parse_proxy_url,
+    "login_file": parse_login_file,
 }

@@ -12,7 +12,7 @@ from .outcome import Absent, DnsFailed, Failed, OwnFault
 from .policy import Mode, Policy
 from .verdict import Kind, Verdict
 
-DNS_FAILURE_LASTS = 30.0  # seconds, then DNS is asked again
+DNS_FAILURE_LASTS = 30.0  # seconds, then DNS is asked again, or the proxy
 OWN_FAULT_LASTS = 5.0  # seconds that a failure of our own is told, and then tried anew
 NEGATIVE_LEAST = 60.0  # seconds, however small the SOA minimum
 
@@ -51,10 +51,10 @@ def of_failure(outcome: Absent | Failed | DnsFailed | OwnFault, settings: Lastin
         case Absent():
             lasts = min(settings.negative_ttl, max(NEGATIVE_LEAST, outcome.ttl))
             return Verdict(Kind.NOTFOUND, outcome.reason, lasts)
-        case Failed():
+        case Failed() if not outcome.ours:
             reason = f"{outcome.result_type}: {outcome.reason}"
             return Verdict(Kind.NOTFOUND, reason, settings.failure_ttl)
-        case DnsFailed():
+        case DnsFailed() | Failed():  # a resolver or a proxy stands between us and every domain
             kind = Kind.TEMP if settings.on_dns_failure == "defer" else Kind.NOTFOUND
             return Verdict(kind, outcome.reason, DNS_FAILURE_LASTS)
         case OwnFault():  # it says nothing of the domain

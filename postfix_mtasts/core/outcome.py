@@ -69,6 +69,11 @@ class Failed:
         return self.seen.fault.result_type
 
     @property
+    def ours(self) -> bool:
+        """Whether it is our proxy's failure, which says nothing of the domain."""
+        return self.seen.fault.ours
+
+    @property
     def reason(self) -> str:
         return str(self.seen)
 

@@ -199,6 +199,7 @@ class Sources:
     hosts: PolicyHosts
     clock: Callable[[], float]  # UTC seconds since 1970
     allow_private_addresses: bool
+    by_name: bool = False  # a proxy resolves policy hosts: their addresses are not asked for
 
 
 class Urgency(Enum):

@@ -34,6 +34,7 @@ from .workers.fast_path import FastPath
 from .workers.launching import Launcher, start_afresh
 from .workers.pool import Pool
 from .workers.process import WorkerProcess
+from .workers.proxy import ProxyWatch
 
 EMPTYINGS = 5  # of the reply cache, within refresh.recheck
 
@@ -70,6 +71,7 @@ class Parts:
     control: ControlServer
     health: Health
     silence: Silence  # of the resolvers
+    proxy: ProxyWatch
 
 
 def open_store(directory: Path) -> StoreKeeper:
@@ -119,8 +121,9 @@ def daemon(
         counts.dns(rdtype, result, number)
         silence.note(result, clock.monotonic())
 
-    pool = Pool(settings, count_dns, partial(WorkerProcess, launch=launch))
-    fast_path = FastPath(pool, settings.dns, count_dns, clock.monotonic)
+    proxy = ProxyWatch(settings.fetch, clock.monotonic)
+    pool = Pool(settings, count_dns, partial(WorkerProcess, launch=launch), proxy.note)
+    fast_path = FastPath(pool, settings.dns, count_dns, clock.monotonic, settings.fetch.by_name)
     reporter = Reporter(settings, fast_path, counts, clock.monotonic)
     fleet = Fleet(open_shared, clock, counts)
     agenda = Agenda(clock.monotonic)
@@ -140,7 +143,10 @@ def daemon(
     handler = Handler(keeper, reply_cache, counts, clock.monotonic)
     server = Server(reply_cache, handler.answer)
     operations = Operations(keeper, counts, clock)
-    control, health = ControlServer(directory, operations), Health(refresher, store, silence, pool, clock.monotonic)
+    control, health = (
+        ControlServer(directory, operations),
+        Health(refresher, store, silence, proxy, pool, clock.monotonic),
+    )
     store.looked = control.look
     parts = Parts(
         clock=clock,
@@ -161,6 +167,7 @@ def daemon(
         control=control,
         health=health,
         silence=silence,
+        proxy=proxy,
     )
     _follow_reloads(parts)
     return parts
@@ -172,7 +179,8 @@ def _follow_reloads(parts: Parts) -> None:
     parts.handler.configure(current.settings.maps)
     parts.operations.configure(current.settings.maps)
     current.changed(lambda new: (new.dns, new.fetch, new.lookup.wait), lambda _: parts.pool.configure(current.settings))
-    current.changed(lambda new: (new.dns, new.fetch), lambda _: parts.fast_path.configure(current.settings.dns))
+    current.changed(lambda new: (new.dns, new.fetch), lambda new: parts.fast_path.configure(new[0], new[1].by_name))
+    current.changed(lambda new: new.fetch, parts.proxy.configure)
     current.changed(lambda new: (new.dns.servers, new.dns.trust_ad), lambda _: parts.keeper.dane.clear())
     current.changed(_emptied_every, parts.reply_cache.configure)
     current.changed(lambda new: new.maps, parts.handler.configure)

@@ -215,6 +215,7 @@ class Daemon:
             refresh_lag=lag,
             dns_up=self.parts.silence.up,
             store_up=not self.parts.health.store_fault(),
+            proxy_up=self.parts.proxy.up,
             shared_up=self.parts.fleet.up if self.parts.fleet.wanted else None,
             shared_reason=self.parts.fleet.reason,
             workers_up=not self.parts.pool.fault,

@@ -31,7 +31,7 @@ class Located:
 
     record_id: str
     host: str
-    addresses: tuple[str, ...]  # in the order they are tried
+    addresses: tuple[str, ...]  # in the order they are tried; none where a proxy goes by the host's name
 
 
 def discover(
@@ -68,6 +68,8 @@ def locate(
     if refetch_as is None and record is not None and record.id in avoid:
         return Unchanged(record.id)
     record_id, host = record.id if record is not None else str(refetch_as), policy_host(domain)
+    if sources.by_name:
+        return Located(record_id, host, ())
     try:
         return Located(record_id, host, tuple(policy_host_addresses(host, sources)))
     except DnsError as error:

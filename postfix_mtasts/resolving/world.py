@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from ..adapters.dns.client import DnsClient
 from ..adapters.https.fetch import HttpsPolicyHosts
+from ..adapters.https.proxy import Proxy
+from ..adapters.https.tls import connect
 from ..config.settings import DnsSettings, FetchSettings
 from ..core.dnsdata import DnsResult
 from ..core.ports import Sources
@@ -27,7 +29,14 @@ def make_sources(dns: DnsClient, settings: FetchSettings, context: ssl.SSLContex
     """Return what a discovery needs; *context*: TLS with the trust store loaded already. Raises: ConfigError."""
     return Sources(
         dns=dns,
-        hosts=HttpsPolicyHosts(settings.timeout, settings.ca_file, context=context),
+        hosts=policy_hosts(settings, context),
         clock=time.time,
         allow_private_addresses=settings.allow_private_addresses,
+        by_name=settings.by_name,
     )
+
+
+def policy_hosts(settings: FetchSettings, context: ssl.SSLContext | None = None) -> HttpsPolicyHosts:
+    """Return the policy hosts, straight or through fetch.proxy. Raises: ConfigError."""
+    way = Proxy(settings).connect if settings.proxy is not None else connect
+    return HttpsPolicyHosts(settings.timeout, settings.ca_file, context=context, connect=way)

@@ -44,6 +44,9 @@ fetch:
   parallel: 4096
   ca_file: null
   allow_private_addresses: true
+  proxy: http://Proxy.example:3128/
+  proxy_password_file: null
+  proxy_connect: address
 lookup:
   wait: 0
   negative_ttl: 1h
@@ -94,6 +97,9 @@ def test_every_setting_is_read() -> None:
         "fetch.parallel": 4096,
         "fetch.ca_file": None,
         "fetch.allow_private_addresses": True,
+        "fetch.proxy": "http://proxy.example:3128",
+        "fetch.proxy_password_file": None,
+        "fetch.proxy_connect": "address",
         "lookup.wait": 0.0,
         "lookup.negative_ttl": 3600.0,
         "lookup.failure_ttl": 604800.0,

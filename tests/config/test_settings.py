@@ -11,7 +11,7 @@ from postfix_mtasts.config.settings import MapSettings, Settings
 
 KINDS = {"bool", "int", "duration", "choice", "path", "ca_file", "group", "mode", "inet", "listen", "servers", "maps"}
 KINDS |= {"host", "https_url", "mail_address", "rua"}  # of the domain owner's settings
-KINDS |= {"shared_url", "secret_file", "prefix"}
+KINDS |= {"shared_url", "secret_file", "prefix", "proxy_url", "login_file"}
 
 
 def every_field(settings: object) -> list[object]:
@@ -49,6 +49,9 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "fetch.parallel": 256,
         "fetch.ca_file": None,
         "fetch.allow_private_addresses": False,
+        "fetch.proxy": None,
+        "fetch.proxy_password_file": None,
+        "fetch.proxy_connect": "name",
         "lookup.wait": 15.0,
         "lookup.negative_ttl": 600.0,
         "lookup.failure_ttl": 300.0,

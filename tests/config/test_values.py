@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,84 @@ def test_a_secret_file_holds_one_short_secret(text: str, fault: str | None, tmp_
             values.parse_secret_file(str(path), {})
     with pytest.raises(ValueError, match="there is no file"):
         values.parse_secret_file(str(tmp_path / "absent"), {})
+
+
+PROXIES = [
+    ("http://proxy.example.org:3128", "http://proxy.example.org:3128"),
+    ("http://PROXY:8080/", "http://proxy:8080"),
+    ("http://127.0.0.1:3128", "http://127.0.0.1:3128"),
+    ("http://[2001:DB8:0::1]:3128", "http://[2001:db8::1]:3128"),
+    ("socks5h://localhost:1080", "socks5h://localhost:1080"),
+]
+
+
+@pytest.mark.parametrize(("text", "want"), PROXIES)
+def test_the_url_of_a_proxy(text: str, want: str) -> None:
+    """A kind, a host and a port."""
+    assert values.parse_proxy_url(text, {}) == want
+
+
+NO_PROXIES = [
+    (
+        "http://user:sesame@proxy:3128",
+        "holds credentials; write USER:PASSWORD into a file, name it in fetch.proxy_pass",
+    ),
+    ("http://proxy", "is not the URL of a proxy; write http://HOST:PORT or socks5h://HOST:PORT"),
+    ("https://proxy:3128", "is not the URL of a proxy; write http://"),
+    ("socks5://proxy:1080", "is not the URL of a proxy; write http://"),
+    ("proxy:3128", "is not the URL of a proxy"),
+    ("http://proxy:3128/path", "is not the URL of a proxy"),
+    ("http://proxy:3128?sesame", "is not the URL of a proxy"),
+    ("http://-x-:3128", "is not the URL of a proxy"),
+    ("http://1.2.3:3128", "is not the URL of a proxy"),
+    ("http://[::1%eth0]:3128", "is not the URL of a proxy"),
+    ("http://proxy:0", "port 0 does not exist"),
+    ("http://proxy:70000", "port 70000 does not exist"),
+    ("http://proxy :3128", "is not the URL of a proxy"),
+    ("", "is not the URL of a proxy"),
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), NO_PROXIES)
+def test_what_is_not_the_url_of_a_proxy(text: str, fault: str) -> None:
+    """No fault repeats what may be a password."""
+    with pytest.raises(ValueError, match=re.escape(fault)) as caught:
+        values.parse_proxy_url(text, {})
+    assert "sesame" not in str(caught.value)
+
+
+def test_socks_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said when the configuration is read, with what to install."""
+    monkeypatch.setattr(values.importlib.util, "find_spec", lambda name: None)
+    wanted = r"needs the library PySocks; install python3-socks, or postfix-mtasts\[socks\] with pip"
+    with pytest.raises(ValueError, match=wanted):
+        values.parse_proxy_url("socks5h://proxy:1080", {})
+
+
+LOGINS = [
+    (b"relay:sesame\n", ("relay", "sesame")),
+    (b"relay:se:sa me", ("relay", "se:sa me")),
+    ("größe:grün\n".encode(), ("größe", "grün")),
+    (b"relay:\n", ("relay", "")),
+    (b"relay\n", None),
+    (b":sesame\n", None),
+    (b"relay:sesame\nsecond:line\n", None),
+    (b"relay:ses\tame\n", None),
+    (b"relay:\xff\n", None),
+]
+
+
+@pytest.mark.parametrize(("data", "want"), LOGINS)
+def test_a_file_of_user_and_password(data: bytes, want: tuple[str, str] | None, tmp_path: Path) -> None:
+    """One line; no control character could get into a header by it."""
+    path = tmp_path / "login"
+    path.write_bytes(data)
+    if want is None:
+        with pytest.raises(ValueError, match="does not hold one line USER:PASSWORD") as caught:
+            values.parse_login_file(str(path), {})
+        assert "sesame" not in str(caught.value)
+    else:
+        assert values.parse_login_file(str(path), {}) == str(path)
+        assert values.read_login(str(path)) == want
+    with pytest.raises(ValueError, match="there is no file"):
+        values.parse_login_file(str(tmp_path / "absent"), {})

@@ -7,11 +7,11 @@ import pytest
 from postfix_mtasts.config.settings import LookupSettings
 from postfix_mtasts.core.answering import of_failure, of_policy
 from postfix_mtasts.core.dane import DaneStatus
-from postfix_mtasts.core.outcome import Absent, DnsFailed, ResultType, Stage
+from postfix_mtasts.core.outcome import Absent, DnsFailed, Failed, ResultType, Stage
 from postfix_mtasts.core.verdict import Kind
 from postfix_mtasts.faults import Fault, Seen
 from tests.support.fakes.entries import policy
-from tests.support.fakes.faults import dns_failed, failed
+from tests.support.fakes.faults import dns_failed, failed, proxy_failed
 
 USABLE, UNUSABLE, UNKNOWN = DaneStatus.USABLE, DaneStatus.UNUSABLE, DaneStatus.UNKNOWN
 
@@ -56,11 +56,15 @@ FAILURES = [
     ("absent, though DNS failures defer", Absent(GONE, 120.0), DEFER, Kind.NOTFOUND, 120.0),
     ("DNS fails, and mail goes on", dns_failed(), LOOKUP, Kind.NOTFOUND, 30.0),
     ("DNS fails, and mail waits", dns_failed(), DEFER, Kind.TEMP, 30.0),
+    ("the proxy fails, and mail goes on", proxy_failed(), LOOKUP, Kind.NOTFOUND, 30.0),
+    ("the proxy fails, and mail waits", proxy_failed(), DEFER, Kind.TEMP, 30.0),
 ]
 
 
 @pytest.mark.parametrize(("title", "outcome", "settings", "kind", "lasts"), FAILURES, ids=[row[0] for row in FAILURES])
-def test_no_policy(title: str, outcome: Absent | DnsFailed, settings: LookupSettings, kind: Kind, lasts: float) -> None:
+def test_no_policy(
+    title: str, outcome: Absent | DnsFailed | Failed, settings: LookupSettings, kind: Kind, lasts: float
+) -> None:
     """How long that is remembered goes by what DNS allows and the settings want."""
     verdict = of_failure(outcome, settings)
     assert (verdict.kind, verdict.lasts, verdict.reason, verdict.policy) == (kind, lasts, outcome.reason, None)

@@ -59,6 +59,8 @@ def first_line(field: Field[Any], default: Any) -> str:
         "rua": "A list of report URIs",
         "shared_url": "A URL redis://, rediss:// or unix://",
         "secret_file": "A file of one line",
+        "proxy_url": "A URL http:// or socks5h://",
+        "login_file": "A file of one line USER:PASSWORD",
         "prefix": '1 to 64 letters, digits, ":", ".", "_" or "-"',
         "choice": f"One of {', '.join(about.get('choices', ()))}",
     }

@@ -226,3 +226,11 @@ def test_a_domain_that_is_too_long_costs_no_query() -> None:
     outcome = discover(domain, sources)
     assert isinstance(outcome, Absent)
     assert (outcome.ttl, world.asked) == (float("inf"), [])
+
+
+def test_through_a_proxy_that_goes_by_name_no_address_is_asked_for() -> None:
+    """This machine may know none, and whatever it knows would not count."""
+    world = World(a=("10.0.0.1",))
+    sources = Sources(_Dns(world), _Hosts(world), lambda: NOW, False, by_name=True)  # type: ignore[arg-type]
+    assert isinstance(discover(D, sources), Found)
+    assert world.asked == [f"txt {RECORD}", f"get {HOST} at "]

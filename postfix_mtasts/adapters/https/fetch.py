@@ -41,7 +41,7 @@ from ...core.outcome import Note, Stage, no_note
 from ...core.policy import BODY_LIMIT
 from ...errors import FetchError
 from ...faults import Fault
-from .tls import connect, make_context, make_curious_context, open_tls, secure
+from .tls import Connect, connect, make_context, make_curious_context, open_tls, secure
 from .transfer import Fetch, Transfer
 
 __all__ = ["BODY_LIMIT", "HttpsPolicyHosts", "Transfer"]
@@ -80,7 +80,12 @@ class HttpsPolicyHosts:
     """The real policy hosts (a core.ports.PolicyHosts); any number of threads may fetch at once."""
 
     def __init__(
-        self, timeout: float, ca_file: str | None, port: int = 443, context: ssl.SSLContext | None = None
+        self,
+        timeout: float,
+        ca_file: str | None,
+        port: int = 443,
+        context: ssl.SSLContext | None = None,
+        connect: Connect = connect,
     ) -> None:
         """Load the trust store, once.
 
@@ -88,10 +93,11 @@ class HttpsPolicyHosts:
             timeout: seconds for one fetch, from connect to the last byte.
             ca_file: trusted certificates (PEM); None means the system's.
             context: what tls.make_context made of *ca_file*, where that was done before.
+            connect: how to get to a policy host, if not straight (proxy.Proxy.connect).
 
         Raises: ConfigError.
         """
-        self._timeout, self._port = timeout, port
+        self._timeout, self._port, self._connect = timeout, port, connect
         self._context = context or make_context(ca_file)
 
     def get(self, host: str, addresses: Sequence[str], note: Note = no_note, transfer: Any = None) -> bytes:
@@ -107,7 +113,7 @@ class HttpsPolicyHosts:
         own: Transfer = transfer or Transfer()
         fetch = Fetch(host, self._timeout, note, own)
         try:
-            stream = open_tls(fetch, addresses, self._port, self._context)
+            stream = open_tls(fetch, addresses, self._port, self._context, self._connect)
             stream.sendall((_REQUEST % self._authority(host)).encode("ascii"))
             with closing(_Answer(stream)) as answer:
                 answer.begin()
@@ -126,7 +132,7 @@ class HttpsPolicyHosts:
         transfer = Transfer()
         fetch = Fetch(host, PEEK_TIMEOUT, lambda stage, seen: None, transfer)
         try:
-            secure(fetch, connect(fetch, [address], self._port), make_curious_context())
+            secure(fetch, self._connect(fetch, [address], self._port), make_curious_context())
         except FetchError:
             pass
         finally:

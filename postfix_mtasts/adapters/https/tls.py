@@ -17,8 +17,8 @@ import os
 import select
 import socket
 import ssl
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from ...core.certificate import Shown
 from ...core.outcome import Stage, no_note
@@ -26,6 +26,8 @@ from ...errors import ConfigError, FetchError
 from ...faults import Fault
 from .stream import Stream
 from .transfer import Fetch
+
+Connect: TypeAlias = Callable[[Fetch, Sequence[str], int], socket.socket]  # connect(), or a proxy's
 
 CONNECT_LIMIT = 5.0  # seconds to connect to one address
 _ENCODING_DER = 2  # of the module _ssl, for Python before 3.13
@@ -77,14 +79,14 @@ def make_context(ca_file: str | None, alpn: Sequence[str] = ("http/1.1",)) -> ss
     try:
         context.load_verify_locations(cafile=ca_file)
     except OSError as error:
-        why = "it holds no CA certificates" if isinstance(error, ssl.SSLError) else _words(error)
+        why = "it holds no CA certificates" if isinstance(error, ssl.SSLError) else words(error)
         wanted = "name a readable file of PEM certificates, or null for the system's"
         raise ConfigError([f"fetch.ca_file: {ca_file}: {why}; {wanted}"]) from None
     return context
 
 
-def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSLContext) -> Stream:
-    """Open verified TLS to the first of *addresses* that takes a connection. Raises: FetchError."""
+def open_tls(fetch: Fetch, addresses: Sequence[str], port: int, context: ssl.SSLContext, connect: Connect) -> Stream:
+    """Open verified TLS to the first of *addresses* that takes a connection by *connect*. Raises: FetchError."""
     stream = secure(fetch, connect(fetch, addresses, port), context)
     fetch.stage = Stage.HTTP
     return stream
@@ -106,7 +108,7 @@ def secure(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> Strea
         fault = _CERTIFICATE_FAULTS.get(error.verify_code, Fault.CERTIFICATE_OTHER)
         raise fetch.failure(fault, error.verify_message) from error
     except OSError as error:
-        raise fetch.failure(_tls_fault(error), _words(error)) from error
+        raise fetch.failure(_tls_fault(error), words(error)) from error
 
 
 def connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
@@ -121,7 +123,7 @@ def connect(fetch: Fetch, addresses: Sequence[str], port: int) -> socket.socket:
             sock = _connect_to(fetch, address, port, limit)
         except OSError as error:
             fetch.check()
-            failures.append(f"{address}: {_connect_words(error, limit)}")
+            failures.append(f"{address}: {connect_words(error, limit)}")
         else:
             fetch.note(Stage.ADDRESS, f"connected to {address}")
             return sock
@@ -155,12 +157,12 @@ def _await_connection(sock: socket.socket, limit: float) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def _connect_words(error: OSError, limit: float) -> str:
+def connect_words(error: OSError, limit: float) -> str:
     if isinstance(error, socket.gaierror):
         return "not an address"
     if isinstance(error, TimeoutError) and not error.errno:
         return f"no answer within {round(limit, 1):g} s"
-    return _words(error)
+    return words(error)
 
 
 def _handshake(fetch: Fetch, plain: socket.socket, context: ssl.SSLContext) -> Stream:
@@ -190,7 +192,7 @@ def _chain(tls: ssl.SSLObject) -> list[bytes]:
     return [own] if own else []
 
 
-def _words(error: OSError) -> str:
+def words(error: OSError) -> str:
     """Say what happened to a connection, in the words of the system or of OpenSSL."""
     if isinstance(error, ssl.SSLError):
         return (error.reason or "no reason given").replace("_", " ").lower()
@@ -207,7 +209,7 @@ def _tls_fault(error: OSError) -> Fault:
 def _broken(error: OSError) -> tuple[Fault, str]:
     """Name what ended a connection after the handshake, and say it in words."""
     fault = _tls_fault(error)
-    return (Fault.HTTP_BROKE_OFF, "") if fault is Fault.TLS_BROKE_OFF else (Fault.HTTP_CONNECTION, _words(error))
+    return (Fault.HTTP_BROKE_OFF, "") if fault is Fault.TLS_BROKE_OFF else (Fault.HTTP_CONNECTION, words(error))
 
 
 def _describe(certificate: Any) -> str:

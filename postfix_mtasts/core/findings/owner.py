@@ -114,6 +114,12 @@ TABLE: dict[str, Row] = {
         "Start the web server at {subject} and open port 443 for it, or take the address out of the zone.",
         _3_3,
     ),
+    "proxy-failed": Row(
+        U,
+        "our own proxy (fetch.proxy) fails: nothing can be said about the policy host",
+        "Check fetch.proxy on this machine, or check from another machine; {domain} is not to blame.",
+        _3_3,
+    ),
     "ipv6-untried": Row(
         I, "this machine has no IPv6, so IPv6 addresses were not tried", "Check again from a machine with IPv6.", _3_3
     ),

@@ -27,6 +27,15 @@ _NO_POLICY = (
 _DNS_SKIPPED = "DNS does not say whether there is a record; with lookup.on_dns_failure: skip that counts as none."
 _DNS_DEFERRED = "DNS does not say whether there is a record; with lookup.on_dns_failure: defer the mail waits."
 
+_PROXY_FAILS = (
+    "The proxy of this machine (fetch.proxy) keeps us from every domain, which says nothing of this one. A policy that "
+    "the daemon fetched earlier stays in force; without one {rule}."
+)
+_RULES = {
+    "skip": "mail goes as if there were none (lookup.on_dns_failure: skip)",
+    "defer": "mail waits (lookup.on_dns_failure: defer)",
+}
+
 _ADVICE = {  # for a failure at a stage
     Stage.ADDRESS: "Try `curl -v https://{host}/.well-known/mta-sts.txt` on this machine. If it reaches other hosts, "
     "write to postmaster@{domain}; if not, check this machine's DNS and firewall (port 443).",
@@ -40,6 +49,17 @@ _ADVICE_CERTIFICATE = (
     "The domain must fix the certificate of {host}; write to postmaster@{domain}. If many domains fail like this, "
     "check this machine's clock and its CA certificates (fetch.ca_file)."
 )
+_TRY_PROXY = "Try `curl -v --proxy PROXY https://{host}/.well-known/mta-sts.txt` on this machine"
+_ADVICE_PROXY = {
+    Fault.UNREACHED: f"{_TRY_PROXY}. If it reaches other hosts, write to postmaster@{{domain}}; if not, "
+    "check the proxy's own DNS and way out.",
+    Fault.PROXY_AWAY: f"{_TRY_PROXY}, and see whether the proxy runs where fetch.proxy says.",
+    Fault.PROXY_SILENT: f"{_TRY_PROXY}, and see in the proxy's log what it waits for.",
+    Fault.PROXY_LOGIN: "Write the proxy's USER:PASSWORD into the file that fetch.proxy_password_file names.",
+    Fault.PROXY_DENIED: "Have the proxy allow CONNECT to port 443 of {host} from this machine; whether it is asked by "
+    "name or by address is fetch.proxy_connect.",
+    Fault.PROXY_BROKEN: f"{_TRY_PROXY}, and see whether what answers is a proxy of the kind that fetch.proxy says.",
+}
 _ADVICE_RECORD = "The domain must fix the TXT record at _mta-sts.{domain}; write to postmaster@{domain}."
 _ADVICE_DNS = (
     "Try `dig TXT _mta-sts.{domain}` on this machine. If other names are answered, the domain's name servers fail; "
@@ -59,6 +79,8 @@ def is_bad_record(fault: Fault) -> bool:
 def meaning(outcome: Absent | Failed | DnsFailed, on_dns_failure: str) -> str:
     """What it means for mail that a lookup ended in *outcome*."""
     match outcome:
+        case Failed() if outcome.ours:
+            return _PROXY_FAILS.format(rule=_RULES[on_dns_failure])
         case Failed():
             return f"{outcome.result_type}. {_NO_POLICY}"
         case DnsFailed():
@@ -73,7 +95,7 @@ def advice(outcome: Absent | Failed | DnsFailed, domain: str) -> str:
         case Failed() if outcome.result_type is ResultType.WEBPKI_INVALID:
             text = _ADVICE_CERTIFICATE
         case Failed():
-            text = _ADVICE[outcome.stage]
+            text = _ADVICE_PROXY.get(outcome.seen.fault) or _ADVICE[outcome.stage]
         case DnsFailed():
             text = _ADVICE_DNS
         case Absent():

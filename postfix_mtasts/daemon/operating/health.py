@@ -1,7 +1,7 @@
-"""Whether the daemon is well: the loop, the refresher, the store, the workers, and whether any resolver answers.
+"""Whether the daemon is well: loop, refresher, store and workers, and whether resolvers and the proxy answer.
 
 The watchdog looks at the loop and the refresher alone: a stuck disk, or DNS,
-must not end a daemon that still answers. /healthz and `status` look at all five.
+or the proxy, must not end a daemon that still answers. /healthz and `status` look at all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from ...core.silence import Silence
 from ..policies.refresher import Refresher
 from ..policies.store_thread import StoreKeeper
 from ..workers.pool import Pool
+from ..workers.proxy import ProxyWatch
 
 PATIENCE = 10.0  # seconds without a sign of life
 
@@ -22,11 +23,13 @@ class Health:
         refresher: Refresher,
         store: StoreKeeper,
         silence: Silence,
+        proxy: ProxyWatch,
         pool: Pool,
         monotonic: Callable[[], float],
     ) -> None:
         self._monotonic = monotonic
-        self._refresher, self._store, self._silence, self._pool = refresher, store, silence, pool
+        self._refresher, self._store, self._pool = refresher, store, pool
+        self._silence, self._proxy = silence, proxy
 
     def refresher_fault(self) -> str:
         """Why the refresher is not well, in a sentence; else empty."""
@@ -47,9 +50,10 @@ class Health:
 
     def silent(self) -> list[str]:
         """Return what is not well around the daemon, which does its work all the same."""
-        if self._silence.up:
-            return []
-        return [f"no DNS server has answered for {self._silence.seconds:.0f} s"]
+        found = [] if self._silence.up else [f"no DNS server has answered for {self._silence.seconds:.0f} s"]
+        if self._proxy.up is False:
+            found.append(f"no policy could be fetched for {self._proxy.seconds:.0f} s: {self._proxy.reason}")
+        return found
 
     def stuck(self) -> list[str]:
         """Return what of the daemon itself does not move."""

@@ -120,6 +120,7 @@ class Numbers:
     connections: Annotated[int, Metric("mtasts_connections", _GAUGE, "Connections open.")]
     errors: Annotated[int, Metric("mtasts_errors", _COUNTER, "Errors of the daemon's own.")]
     workers: WorkerNumbers
+    proxy_up: Annotated[bool | None, Metric("mtasts_proxy_up", _GAUGE, "Whether fetch.proxy works.")] = None
     shared: SharedNumbers = SharedNumbers()
     process: ProcessNumbers = ProcessNumbers()
 

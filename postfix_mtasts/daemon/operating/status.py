@@ -20,7 +20,7 @@ from .survey import Running, gather, in_turns
 
 DAY = 86_400.0  # seconds that a failure is shown
 WORST = 5  # domains named of each kind
-DNS = "dns"  # the kind of failure that RFC 8460 has no result type for
+DNS, PROXY = "dns", "proxy"  # kinds of failure that RFC 8460 has no result types for
 _SORTED_OUT = 100  # domains of a kind kept before only the worst are
 
 
@@ -77,6 +77,8 @@ def _worst(failing: list[Worst]) -> list[Worst]:
 def _kind(negative: NoPolicy) -> tuple[str, str]:
     """The kind of failure, and the reason."""
     match negative.why:
+        case Failed() if negative.why.ours:
+            return PROXY, negative.why.reason
         case Failed():
             return negative.why.result_type, negative.why.reason
         case OwnFault():

@@ -35,6 +35,7 @@ class Running:
     workers: int
     worker_deaths: int
     faults: list[str]  # a sentence each
+    proxy_up: bool | None = None  # None: there is none
     shared_up: bool | None = None  # None: there is to be no shared store
     shared_reason: str = ""  # why it is away
     memory: int | None = None  # bytes in RAM
@@ -69,6 +70,7 @@ async def gather(
         dns_queries=_nested(counts.dns_queries),
         dns_up=running.dns_up,
         store_up=running.store_up,
+        proxy_up=running.proxy_up,
         reports=dict(counts.reports),
         refresh=RefreshNumbers(running.refresh_due, running.refresh_lag, failing),
         connections=running.connections,

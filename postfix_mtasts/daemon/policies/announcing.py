@@ -28,7 +28,7 @@ class Announcer:
     def missing(self, domain: Domain, why: Missing, now: float) -> None:
         """Log why a domain has no policy, if that is a failure; where DNS fails, not for every domain."""
         match why:
-            case Failed():
+            case Failed() if not why.ours:
                 fields = {"domain": domain, "result": why.result_type, "reason": why.reason}
                 log.warning("fetch-failed %s", KV(**fields, id=why.record_id))
             case DnsFailed():
@@ -38,7 +38,7 @@ class Announcer:
                 log.log(
                     logging.DEBUG if often else logging.WARNING, "dns-failed %s", KV(domain=domain, reason=why.reason)
                 )
-            case Absent() | OwnFault():
+            case Absent() | Failed() | OwnFault():
                 pass  # no failure, or said where it happened
 
 

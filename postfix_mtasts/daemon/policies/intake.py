@@ -1,8 +1,9 @@
 """What an outcome without a policy changes: who is to blame for it, what is remembered, counted, reported and logged.
 
 Rule 1: a policy in force stays, whatever comes, until it expires.
-Rule 2: an overload of ours, or the death of a worker, is never the domain's
-        failure. A bug of ours would come again: it counts as a failed fetch.
+Rule 2: an overload of ours, the death of a worker, or a proxy that fails is
+        never the domain's failure. A bug of ours would come again: it counts as
+        a failed fetch.
 
 Source: RFC 8461 sections 3.1 and 3.3.
 """
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 Ending: TypeAlias = Outcome | OwnFault
 Lacking: TypeAlias = Unchanged | Absent | Failed | DnsFailed | OwnFault
 
+PROXY = "proxy"  # a result of fetches that RFC 8460 has no type for
 INTERNAL_ERROR = "an internal error, see the log"
 
 
@@ -50,18 +52,18 @@ class Intake:
             self._counts.errors += 1
             log.error("internal-error %s", KV(domain=domain, reason=outcome.reason))
             outcome = self._failed(domain, outcome.reason)
-        elif isinstance(outcome, Failed):
+        elif isinstance(outcome, Failed) and not outcome.ours:
             self._report(outcome, held.entry if held is not None else None, domain)
         if isinstance(outcome, Failed):
-            self._counts.fetches[outcome.result_type] += 1
+            self._counts.fetches[PROXY if outcome.ours else outcome.result_type] += 1
         match outcome:
             case Unchanged():
                 log.debug("record-unchanged %s", KV(domain=domain))
             case missing if held is None:
                 self._holdings.note_missing(domain, missing)
-            case Failed():
+            case Failed() if not outcome.ours:
                 self._holdings.fetch_failed(held, outcome)
-            case OwnFault():
+            case Failed() | OwnFault():
                 self._holdings.put_off(held)
             case missing:
                 log.debug("record-missing %s", KV(domain=domain, reason=missing.reason))
@@ -76,8 +78,9 @@ class Intake:
         return self._failed(domain, INTERNAL_ERROR)
 
     def _not_the_hosts(self, outcome: Ending) -> bool:
-        """Tell whether a lateness that ended so was not the policy host's: DNS failed, and that defers, or we did."""
-        return isinstance(outcome, OwnFault) or (isinstance(outcome, DnsFailed) and self._defers)
+        """Tell whether a lateness that ended so was not the host's: DNS or the proxy failed, and defers, or we did."""
+        between = isinstance(outcome, DnsFailed) or (isinstance(outcome, Failed) and outcome.ours)
+        return isinstance(outcome, OwnFault) or (between and self._defers)
 
     def _failed(self, domain: Domain, reason: str) -> Failed:
         held = self._holdings.policies.get(domain)

@@ -36,14 +36,16 @@ class FastPath:
         settings: DnsSettings,
         count_dns: Callable[[str, str, int], None],
         monotonic: Callable[[], float],
+        by_name: bool = False,
     ) -> None:
         self._pool, self._count_dns, self._monotonic = pool, count_dns, monotonic
         self._probe: Probe | None = None
-        self.configure(settings)
+        self.configure(settings, by_name)
 
-    def configure(self, settings: DnsSettings) -> None:
-        """Ask the resolvers of *settings* from now on."""
+    def configure(self, settings: DnsSettings, by_name: bool) -> None:
+        """Ask the resolvers of *settings* from now on; *by_name*: not for the addresses of policy hosts."""
         self.close()
+        self._by_name = by_name
         self._probe = Probe(Nameservers(settings.servers), settings.timeout / PROBE_SHARE)
 
     def close(self) -> None:
@@ -73,7 +75,7 @@ class FastPath:
             elif found is None:
                 spent = self._monotonic() - begun
                 self._pool.discover(domain, avoid, refetch_as, done, urgency, spent=spent)
-            elif avoid or RECORD_BEGINS not in found:  # no fetch seems to follow
+            elif avoid or RECORD_BEGINS not in found or self._by_name:  # no fetch seems to follow, or no address helps
                 self._pool.discover(domain, avoid, refetch_as, done, urgency, heard={"TXT": found})
             else:
                 probe.addresses(policy_host(domain), lambda heard: located({"TXT": found, **heard}))

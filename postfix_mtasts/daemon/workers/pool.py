@@ -61,15 +61,19 @@ BESIDE_FETCHING = 90.0  # seconds that a job may take beside asking DNS and fetc
 
 
 class Pool:
-    """The way to the worker processes, which *spawn* makes; lives on the event loop."""
+    """The way to the worker processes, which *spawn* makes; lives on the event loop.
+
+    *found* is told what each discovery ended in, before who asked for it.
+    """
 
     def __init__(
         self,
         settings: Settings,
         count_dns: Callable[[str, str, int], None],
         spawn: Spawn = WorkerProcess,
+        found: Callable[[Domain, Answer], None] = lambda domain, answer: None,
     ) -> None:
-        self._count_dns, self._spawn = count_dns, spawn
+        self._count_dns, self._spawn, self._found = count_dns, spawn, found
         self._numbers = 0
         self._workers: list[WorkerProcess] = []
         self._retired: list[WorkerProcess] = []  # the youngest last
@@ -174,6 +178,8 @@ class Pool:
         worker.idle_at = asyncio.get_running_loop().time()
         if worker in self._retired and not worker.tasks:
             worker.kill("it is not needed any more")
+        if isinstance(task.job, Discover):
+            self._found(task.job.domain, answer)
         task.done(answer)
 
     # -- workers ------------------------------------------------------------

@@ -170,7 +170,7 @@ class Worker:
         located = locate(job.domain, sources, avoid=job.avoid, refetch_as=job.refetch_as)
         if not isinstance(located, Located):
             return located
-        ticket = _Fetch(job.urgency, network(located.addresses[0]), time.monotonic(), number=number, located=located)
+        ticket = _Fetch(job.urgency, _place(located), time.monotonic(), number=number, located=located)
         if self._turns.wait(ticket):
             return self._fetch(ticket)  # in this thread: another would have to wake first
         return None
@@ -193,6 +193,11 @@ class Worker:
     def _drop(self, ticket: _Fetch) -> None:
         fault = _overload("too many other fetches were under way")
         self.say({"n": ticket.number, **answer_to_json(fault)})
+
+
+def _place(located: Located) -> str:
+    """Return what is to have no more than its share of the places: a network, or the host that a proxy looks for."""
+    return network(located.addresses[0]) if located.addresses else located.host
 
 
 def _overload(reason: str) -> OwnFault:

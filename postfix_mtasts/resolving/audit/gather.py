@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...adapters.certificates import presented
@@ -31,7 +31,7 @@ ALIASES = 16  # followed of one chain
 HOSTS = 64  # MX hosts examined
 ADDRESSES = 16  # examined of one host, of each family
 
-_UNCONNECTED = (Fault.NOT_CONNECTED, Fault.CONNECT_LATE)
+_UNCONNECTED = (Fault.NOT_CONNECTED, Fault.UNREACHED, Fault.CONNECT_LATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +156,14 @@ def addresses(name: str, world: World) -> Addresses:
 
 
 def host(domain: Domain, world: World, until: float) -> HostSeen:
-    """The policy, asked for at every address of the policy host."""
+    """The policy, asked for at every address of the policy host, or once by its name."""
     place = addresses(f"mta-sts.{domain}", world)
-    transfers = {address: Transfer() for address in place.usable}
-    tasks = {address: Task(_fetching(place.name, address, transfers[address], world)) for address in place.usable}
+    found = place.usable
+    if world.by_name:
+        found = (place.name,) if place.usable or place.no_route else ()
+        place = replace(place, no_route=())  # the proxy's way counts, not this machine's
+    transfers = {address: Transfer() for address in found}
+    tasks = {address: Task(_fetching(place.name, address, transfers[address], world)) for address in found}
     looks = {address: task.wait(until) for address, task in tasks.items()}
     for address, look in looks.items():
         if look is None:
@@ -189,7 +193,7 @@ class _Recorded:
 
     def get(self, host: str, addresses: Sequence[str], note: Note, transfer: AnyTransfer | None = None) -> bytes:
         said = []
-        for address in addresses:
+        for address in addresses or self._looks:  # none where the name alone is known
             look = self._looks.get(address)
             if look is not None and look.body is not None:
                 return look.body
@@ -203,7 +207,7 @@ class _Recorded:
 def outcome(domain: Domain, world: World, seen: HostSeen) -> Outcome:
     """What the daemon's lookup ends in, by what was seen at the policy host."""
     hosts: Any = _Recorded(seen.looks)
-    return discover(domain, Sources(world.dns, hosts, world.clock, world.allow_private_addresses))
+    return discover(domain, Sources(world.dns, hosts, world.clock, world.allow_private_addresses, world.by_name))
 
 
 def mx(domain: Domain, dns: Dns) -> MxSeen:

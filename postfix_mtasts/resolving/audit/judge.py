@@ -169,10 +169,19 @@ def _host(seen: HostSeen, rules: Rules) -> Iterator[Finding]:
     if not (place.usable or place.forbidden or place.no_route or place.failed):
         yield find("host-absent", place.name, Seen(Fault.NO_ADDRESS, place.name), domain=rules.domain)
     answered = [look for look in seen.looks.values() if look is not None and not _unreachable(look)]
+    ours = {address: why for address, look in seen.looks.items() if (why := _our_proxy(look)) is not None}
+    for why in [*ours.values()][:1]:  # it would say the same of each address
+        yield find("proxy-failed", place.name, why, domain=rules.domain)
     for address, look in seen.looks.items():
+        if address in ours:
+            continue
         if look is None or _unreachable(look):
             why = look.refused if look is not None and look.refused is not None else _LATE
-            text = f"no connection to port 443: {why.value}" if why.fault is Fault.NOT_CONNECTED else str(why)
+            text = (
+                f"no connection to port 443: {why.value}"
+                if why.fault in (Fault.NOT_CONNECTED, Fault.UNREACHED)
+                else str(why)
+            )
             none = not answered and not place.no_route  # what was not tried may answer
             yield find("host-unreachable", address, text, domain=rules.domain, enforced=none)
         else:
@@ -184,6 +193,12 @@ def _host(seen: HostSeen, rules: Rules) -> Iterator[Finding]:
 
 
 _LATE = Seen(Fault.MAIL_UNTRIED, value="120")
+
+
+def _our_proxy(look: HostLook | None) -> Seen | None:
+    """What our own proxy failed at, which is not the host's."""
+    refused = look.refused if look is not None else None
+    return refused if refused is not None and refused.fault.ours else None
 
 
 def _unreachable(look: HostLook) -> bool:

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from functools import cache
 
-from ...adapters.https.fetch import HttpsPolicyHosts
 from ...adapters.reach import has_route
 from ...adapters.smtp import SmtpMailHosts
 from ...config.settings import Settings
 from ...core.dnsdata import Validation
 from ...core.names import Domain
-from ..world import dns_client
+from ..world import dns_client, policy_hosts
 from .world import Held, MemoDns, SharedLooks, World
 
 
@@ -32,13 +31,14 @@ def outside(
     client = dns_client(settings.dns)
     return World(
         dns=MemoDns(client),
-        hosts=HttpsPolicyHosts(settings.fetch.timeout, settings.fetch.ca_file),
+        hosts=policy_hosts(settings.fetch),
         looks=SharedLooks(SmtpMailHosts(settings.fetch.ca_file)) if mail else None,
         maps=settings.maps,
         lookup=settings.lookup,
         clock=time.time,
         has_route=has_route,
         allow_private_addresses=settings.fetch.allow_private_addresses,
+        by_name=settings.fetch.by_name,
         expiry_days=expiry_days,
         resolver_validates=cache(lambda: client.judge_resolvers().validation is Validation.VALIDATES),
         held=held,

@@ -169,6 +169,7 @@ class World:
     clock: Callable[[], float]  # UTC seconds since 1970
     has_route: Callable[[str], bool]
     allow_private_addresses: bool = False
+    by_name: bool = False  # policy hosts are reached through a proxy that resolves their names
     expiry_days: int = 14
     seconds: float = 110.0  # for one domain, whatever hangs
     port: int = 25

@@ -219,6 +219,9 @@ fetch:
   parallel: 256  # default
   ca_file: null  # default
   allow_private_addresses: false  # default
+  proxy: null  # default
+  proxy_password_file: null  # default
+  proxy_connect: name  # default
 lookup:
   wait: 15s  # default
   negative_ttl: 10m  # default

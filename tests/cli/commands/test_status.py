@@ -50,6 +50,7 @@ STATUS: dict[str, Any] = {
     "workers": {"up": True, "running": 2, "deaths": 0},
     "shared": {"up": None, "policies": None, "requests": {}},
     "shared_away": "",
+    "proxy_up": None,
     "process": {"memory": 40_000_000, "cpu": 14.5},
     "fetches": {"sts-webpki-invalid": 4, "ok": 1_234},
     "dns_queries": {"TXT": {"ok": 5_000}},

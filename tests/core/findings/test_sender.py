@@ -49,6 +49,29 @@ def test_a_dns_failure_means_what_the_settings_say() -> None:
     assert "dig TXT _mta-sts.example.com" in sender.advice(outcome, "example.com")
 
 
+PROXY_FAULTS = [fault for fault in Fault if fault.ours]
+
+
+@pytest.mark.parametrize("fault", PROXY_FAULTS)
+def test_our_own_proxy_is_not_the_domains(fault: Fault) -> None:
+    """Each has advice of its own, and none of it is to write to the domain."""
+    outcome = Failed("1", Stage.ADDRESS, Seen(fault, "proxy.example:3128", "x"))
+    assert "says nothing of this one" in sender.meaning(outcome, "skip")
+    assert "mail goes as if there were none" in sender.meaning(outcome, "skip")
+    assert "mail waits" in sender.meaning(outcome, "defer")
+    told = sender.advice(outcome, "example.com")
+    assert "roxy" in told
+    assert "postmaster" not in told
+
+
+def test_behind_a_proxy_curl_needs_it_too() -> None:
+    """The host may be at fault, or the proxy's way to it."""
+    outcome = Failed("1", Stage.ADDRESS, Seen(Fault.UNREACHED, "mta-sts.example.com", "the proxy says 503"))
+    told = sender.advice(outcome, "example.com")
+    assert "`curl -v --proxy PROXY https://mta-sts.example.com/.well-known/mta-sts.txt`" in told
+    assert "postmaster@example.com" in told
+
+
 def test_dane_advice_names_the_port() -> None:
     """TLSA is asked at the port that mail goes to."""
     assert "dig TLSA _587._tcp.HOST" in sender.dane_advice("example.com", "587")

@@ -10,6 +10,7 @@ from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.outcome import Cause, Failed, OwnFault
 from postfix_mtasts.daemon.policies.intake import Intake, Lacking
 from tests.support.fakes.entries import entry
+from tests.support.fakes.faults import proxy_failed
 from tests.support.fakes.keeping import BUG, DIED, DNS_FAILED, UNCHANGED, D, World, absent, failed, in_loop
 
 
@@ -39,6 +40,7 @@ BLAME: list[tuple[str, Lacking, bool, bool, bool]] = [
     ("an unchanged record neither", UNCHANGED, False, False, False),
     ("the death of a worker is ours", DIED, False, False, False),
     ("an overload too", OVERLOAD, False, False, False),
+    ("a proxy that fails too, though it was a fetch", proxy_failed(), False, True, False),
     ("a bug is ours, and counts as a failed fetch", BUG, False, True, True),
 ]
 
@@ -67,6 +69,7 @@ RETRIES: list[tuple[str, Lacking, bool, float | None]] = [
     ("a bug of ours", BUG, True, 300.0),
     ("the death of a worker", DIED, False, 60.0),
     ("an overload", OVERLOAD, False, 60.0),
+    ("a proxy that fails", proxy_failed(), False, 60.0),
     ("no record any more", absent(), False, None),
     ("a DNS failure", DNS_FAILED, False, None),
 ]
@@ -89,6 +92,8 @@ LATE: list[tuple[str, Lacking, str, bool]] = [
     ("DNS failed, which is skipped", DNS_FAILED, "skip", True),
     ("DNS failed, which defers", DNS_FAILED, "defer", False),
     ("our worker died", DIED, "skip", False),
+    ("the proxy failed, which is skipped", proxy_failed(), "skip", True),
+    ("the proxy failed, which defers", proxy_failed(), "defer", False),
     ("we were overloaded", OVERLOAD, "skip", False),
 ]
 

@@ -32,7 +32,7 @@ def lookup(resolver: Resolver, done: Callable[[Any], None]) -> None:
     resolver.discover(D, ["0"], None, done, Urgency.UPKEEP)
 
 
-def answer_to(server: DnsServer, ask: Ask) -> tuple[object, Job | None]:
+def answer_to(server: DnsServer, ask: Ask, by_name: bool = False) -> tuple[object, Job | None]:
     """The answer of the probe, if it has one, and the job that the pool gets, if it does; and no more than one."""
     jobs, answers, counted = list[Job](), list[object](), list[tuple[str, str, int]]()
 
@@ -40,7 +40,7 @@ def answer_to(server: DnsServer, ask: Ask) -> tuple[object, Job | None]:
         pool = Pool(Settings(), lambda *_: None)
         pool._submit = lambda job, done: jobs.append(job)  # type: ignore[method-assign]
         settings = DnsSettings(servers=(server.address,), timeout=1.0)
-        fast_path = FastPath(pool, settings, lambda *count: counted.append(count), time.monotonic)
+        fast_path = FastPath(pool, settings, lambda *count: counted.append(count), time.monotonic, by_name)
         ask(fast_path, answers.append)
         async with asyncio.timeout(PATIENCE):
             while not answers and not jobs:
@@ -86,6 +86,15 @@ def test_the_addresses_for_the_fetch_go_along() -> None:
         assert server.asked == {(NAME, "TXT"): 1, (HOST, "A"): 1, (HOST, "AAAA"): 1}
     assert isinstance(job, Discover)
     assert set(job.heard) == {"TXT", "A", "AAAA"}
+
+
+def test_through_a_proxy_that_goes_by_name_no_address_is_asked_for() -> None:
+    """The record alone goes along."""
+    with DnsServer(ADDRESSES) as server:
+        _, job = answer_to(server, first, by_name=True)
+        assert server.asked == {(NAME, "TXT"): 1}
+    assert isinstance(job, Discover)
+    assert set(job.heard) == {"TXT"}
 
 
 def test_an_address_that_is_not_heard_is_left_to_the_worker() -> None:

@@ -74,7 +74,13 @@ class World:
 
     def start(self, parallel: int = 256, ready: bool = True) -> None:
         self.settings = Settings(fetch=FetchSettings(parallel=parallel))
-        self.pool = Pool(self.settings, lambda *count: self.counted.append(count), self.spawn)
+        self.found: list[tuple[str, object]] = []
+        self.pool = Pool(
+            self.settings,
+            lambda *count: self.counted.append(count),
+            self.spawn,
+            lambda *ended: self.found.append(ended),
+        )
         self.ready = ready
 
     def ask(self, number: int = 1) -> None:
@@ -102,6 +108,7 @@ async def test_an_answer(world: World) -> None:
     process.answer(Unchanged("1"))
     process.answer(Unchanged("2"), number=1)
     assert world.answers == [Unchanged("1")]
+    assert world.found == [(D, Unchanged("1"))]
 
 
 @in_loop

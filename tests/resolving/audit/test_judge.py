@@ -67,6 +67,16 @@ HOSTS: list[tuple[str, dict[str, HostLook | None], list[tuple[str, str, str]]]] 
         [("host-unreachable", "warning", "a")],
     ),
     ("refused at all", {"a": look(Fault.NOT_CONNECTED, Stage.ADDRESS)}, [("host-unreachable", "error", "a")]),
+    (
+        "our own proxy fails",
+        {"a": look(Fault.PROXY_AWAY, Stage.ADDRESS), "b": look(Fault.PROXY_AWAY, Stage.ADDRESS)},
+        [("proxy-failed", "unknown", HOST)],
+    ),
+    (
+        "the proxy does not get there",
+        {HOST: look(Fault.UNREACHED, Stage.ADDRESS)},
+        [("host-unreachable", "error", HOST)],
+    ),
     ("no end in time", {"a": None}, [("host-unreachable", "error", "a")]),
     ("silent in the handshake", {"a": look(Fault.TLS_LATE, Stage.TLS)}, [("host-tls", "error", "a")]),
     ("silent after it", {"a": look(Fault.HTTP_LATE, Stage.HTTP, presented(HOST))}, [("host-http", "error", "a")]),

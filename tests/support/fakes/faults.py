@@ -29,6 +29,11 @@ def failed(record_id: str, stage: Stage, said: str, result_type: ResultType = Re
     return Failed(record_id, stage, Seen(_FAULTS[result_type], value=said))
 
 
+def proxy_failed(fault: Fault = Fault.PROXY_AWAY) -> Failed:
+    """What lies with our own proxy."""
+    return Failed("1", Stage.ADDRESS, Seen(fault, "proxy.example:3128", "connection refused"))
+
+
 def seen(said: str) -> Seen:
     """Of which *said* is the whole sentence."""
     return Seen(Fault.OWN, value=said)

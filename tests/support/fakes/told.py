@@ -51,5 +51,6 @@ NUMBERS = Numbers(
     errors=8,
     workers=WorkerNumbers(False, 2, 3),
     shared=SharedNumbers(True, 12, {"get": {"ok": 13}}),
+    proxy_up=True,
     process=ProcessNumbers(40_000_000, 14.5),
 )
