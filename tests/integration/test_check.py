@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ import pytest
 from postfix_mtasts.core.findings.owner import TABLE
 from tests.support.network import fresh_network
 from tests.support.servers.certificates import DAY, Authority, self_signed
-from tests.support.servers.hostile_https import answer, hangs, says, says_plainly, tls
+from tests.support.servers.hostile_https import PolicyHost, answer, hangs, says, says_plainly, tls
 from tests.support.servers.internet import policy
+from tests.support.servers.proxies import asked, tunnels
 from tests.support.waiting import wait_until
 from tests.support.worlds.owner import OwnerWorld, codes
 
@@ -402,10 +404,44 @@ def test_private_addresses_are_not_connected_to(world: OwnerWorld, tmp_path: Pat
 PRIVATE = {"host-private", "mail-private"}  # by the test above
 
 
+@contextmanager
+def settings(world: OwnerWorld, **fetch: Any) -> Iterator[None]:
+    """Have the commands run under other settings of fetch."""
+    kept, shape = world.config, json.loads(world.config.read_text())
+    world.config = world.directory / "other.yml"
+    world.config.write_text(json.dumps({**shape, "fetch": {**shape["fetch"], **fetch}}))
+    try:
+        yield
+    finally:
+        world.config = kept
+
+
+@pytest.mark.parametrize("connect", ["name", "address"])
+def test_the_policy_host_is_looked_at_through_our_proxy(world: OwnerWorld, connect: str) -> None:
+    """By its name, or at its address as without a proxy; mail hosts straight."""
+    (address,) = world.dns.records[f"mta-sts.{PERFECT}", "A"]
+    proxy = PolicyHost(asked(tunnels(443, address=address)))
+    with proxy, settings(world, proxy=f"http://127.0.0.1:{proxy.port}", proxy_connect=connect):
+        report = world.check(PERFECT)
+    assert report["verdict"] == "ok"
+    target = f"mta-sts.{PERFECT}" if connect == "name" else address
+    assert [head.split()[1] for head in proxy.requests] == [f"{target}:443".encode()]
+
+
+def test_a_proxy_of_ours_that_fails_is_not_the_owners_fault(world: OwnerWorld) -> None:
+    """Nothing can be said about the policy host, and the rest is examined all the same."""
+    before = len(world.mail.sessions())
+    with settings(world, proxy="http://127.0.0.1:9"):
+        report = world.check(PERFECT)
+    assert codes(report) == {"proxy-failed", "dane-ok"}
+    assert report["verdict"] == "unknown"
+    assert len(world.mail.sessions()) > before
+
+
 def test_every_code_has_its_scenario() -> None:
     """A code that nothing brings about is a code that nobody has seen work."""
     shown = {code for _, _, want in FAULTS for code, _, _ in want}
-    assert shown | PRIVATE | {"dane-ok"} == set(TABLE)
+    assert shown | PRIVATE | {"dane-ok", "proxy-failed"} == set(TABLE)
 
 
 def test_stages_are_shown_as_they_finish(world: OwnerWorld) -> None:

@@ -42,6 +42,7 @@ REMEMBERED = 60.0  # seconds that the proxy's own addresses are used
 _END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.[01] ([2-5][0-9]{2})(?: ([^\r\n]*))?\r?\n")
 _UNREACHED = (500, 502, 503, 504)  # what proxies answer where the other side does not
+_LOGIN = (401, 407)  # tinyproxy says 401 to a wrong password
 _ANSWERED = (Fault.UNREACHED, Fault.PROXY_DENIED, Fault.PROXY_LOGIN)
 
 
@@ -190,7 +191,7 @@ def _judge(step: Fetch, head: bytes, with_login: bool) -> None:
     said = f"{code} {reason}".strip()
     if 200 <= code < 300:
         return
-    if code == 407:
+    if code in _LOGIN:
         why = "" if with_login else ", and fetch.proxy_password_file names none"
         raise step.failure(Fault.PROXY_LOGIN, said + why)
     if code in _UNREACHED:

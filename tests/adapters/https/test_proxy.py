@@ -127,6 +127,7 @@ def test_answers_that_are_a_tunnel(world: World, first: bytes) -> None:
 
 REFUSALS: list[tuple[str, Reply, Fault, str]] = [
     ("407", says(BAD + b"407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n"), Fault.PROXY_LOGIN, "407 Auth, and fetch."),
+    ("401", says(BAD + b"401 Unauthorized\r\n\r\n"), Fault.PROXY_LOGIN, "the credentials: 401 Unauthorized"),
     ("403 with a body", says(answer(b"<h1>no", "403 Filtered")), Fault.PROXY_DENIED, "refuses: 403 Filtered"),
     ("a redirect", says(BAD + b"302 Found\r\nLocation: http://x/\r\n\r\n"), Fault.PROXY_DENIED, "refuses: 302 Found"),
     ("501", says(BAD + b"501 Not Implemented\r\n\r\n"), Fault.PROXY_DENIED, "refuses: 501 Not Implemented"),
