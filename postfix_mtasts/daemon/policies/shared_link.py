@@ -217,7 +217,12 @@ class SharedLink:
         self._tell_loop(self._fleet.reconciled, len(seen), len(ours), self._monotonic() - began)
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(HANDED)
+        try:
+            handed = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the daemon ends
+            work.close()
+            raise
+        return handed.result(HANDED)
 
     def _tell_loop(self, what: Callable[..., None], *values: object) -> None:
         self._loop.call_soon_threadsafe(self._if_running, what, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from postfix_mtasts.core.entry import Entry
 from postfix_mtasts.core.ports import Lease, SharedRow, Withdrawn
 from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.policies.fleet import Fleet, Member
+from postfix_mtasts.daemon.policies.shared_link import SharedLink
 from tests.support.fakes.entries import DAY, NOW, entry
 from tests.support.fakes.keeping import D, ManualClock
 from tests.support.fakes.shared import BAD, FakeShared
@@ -177,3 +179,13 @@ async def test_a_reload_with_another_store_begins_anew(world: World) -> None:
     await until(lambda: "rows" in other.calls)
     world.fleet.configure(Settings())
     assert (world.fleet.wanted, world.fleet.up) == (False, False)
+
+
+def test_what_comes_after_the_end_of_the_loop_is_dropped_in_silence() -> None:
+    """No warning of a coroutine that nobody awaited reaches standard error while the daemon ends."""
+    world, loop = World(), asyncio.new_event_loop()
+    loop.close()
+    link = SharedLink(world.shared, world.fleet, loop, world.clock.monotonic)
+    with pytest.raises(RuntimeError, match="closed"):
+        link._on_loop(world.fleet.take([entry()]))
+    gc.collect()

@@ -334,6 +334,11 @@ class Nginx(Program):
         lines = (self.directory / "access.log").read_text().splitlines()
         return [line.partition(" ")[2] for line in lines if line.startswith(host + " ")]
 
+    def requests_below(self, zone: str) -> int:
+        """How many requests there were so far for all hosts whose names end with *zone*."""
+        lines = (self.directory / "access.log").read_text().splitlines()
+        return sum(line.partition(" ")[0].endswith(zone) for line in lines)
+
 
 def postmap(directory: Path, table: str, *keys: str | bytes, asking: str = "-q") -> tuple[int, str, str]:
     """Ask *table* as Postfix does: exit code (0 found, 1 not found or failed), standard output, standard error.
