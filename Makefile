@@ -141,7 +141,11 @@ bench-publishing: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.publishing
 
 bench-fleet: $(VENV)/installed-test
-	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.fleet $(FLEET)
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.fleetlookups
+
+bad-fleet: $(VENV)/installed-test
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.fleetfaults $(BAD)
 
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.soak $(SOAK)
@@ -172,4 +176,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) pyproject.toml setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo demo-shell check test lint deb wheel install uninstall completions fuzz bench bench-peers bench-publishing bench-fleet soak bad-minutes clean
+.PHONY: run demo demo-shell check test lint deb wheel install uninstall completions fuzz bench bench-peers bench-publishing bench-fleet bad-fleet soak bad-minutes clean

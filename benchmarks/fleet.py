@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def fetches(run: Run, title: str, number: int, kills: bool = False) -> None:
     )
 
 
-PARTS = {
+PARTS: dict[str, Callable[[Run], None]] = {
     "start": start,
     "change": change,
     "alone": lambda run: fetches(run, "alone", 1),

@@ -153,12 +153,12 @@ def test_a_replica_takes_the_place_of_its_primary(
     internet.publish_all({name: Site(policy("mx.example.net")) for name in names})
     primary = RedisServer(tmp_path / "primary", program=program, address="127.0.0.61")
     with primary, RedisServer(tmp_path / "replica", program=program, address="127.0.0.62") as replica:
-        replica.follow(primary)
+        replica.follow(primary.address, primary.port)
         with fleet(tmp_path, 2, fleet_config(internet, primary, timeout="1s")) as (one, other):
             assert one.ask("postfix", names[0]) == GOOD
             other.wait_for("policy-new", domain=names[0])
             primary.end()
-            replica.take_over(primary)
+            replica.take_over(primary.address, primary.port)
             for daemon in (one, other):
                 wait_until(lambda d=daemon: "read only replica" in status(d)["shared_away"], "it says READONLY")  # type: ignore[misc]
             assert one.ask("postfix", names[1]) == GOOD

@@ -65,7 +65,7 @@ def test_a_full_server_keeps_what_it_has(server: RedisServer) -> None:
     with server.client() as client:
         client.config_set("maxmemory", "1")
         for row in (entry(fetched_at=NOW + 1), entry(domain="example.org", fetched_at=NOW)):
-            with pytest.raises(SharedError, match="maxmemory|OOM"):
+            with pytest.raises(SharedError, match=r"maxmemory|OOM"):
                 shared.offer([(row, LATER)])
         client.config_set("maxmemory", "0")
     assert shared.get([D, Domain("example.org")]) == [entry(fetched_at=NOW)]

@@ -65,19 +65,19 @@ class RedisServer:
         """A client of redis-py, with all rights."""
         return redis.Redis(unix_socket_path=str(self.socket))
 
-    def follow(self, primary: RedisServer) -> None:
-        """Become a replica of *primary*, and return when all of it is here."""
+    def follow(self, address: str, port: int) -> None:
+        """Become a replica of the server there, and return when all of it is here."""
         with self.client() as client:
-            client.replicaof(primary.address, primary.port)
+            client.replicaof(address, port)
             deadline = time.monotonic() + PATIENCE
             while client.info("replication")["master_link_status"] != "up":
                 assert time.monotonic() < deadline, "the replica hears nothing of its primary"
                 time.sleep(0.01)
 
-    def take_over(self, other: RedisServer) -> None:
-        """Listen where *other* did, as where an address comes to another machine."""
-        self.set("bind", other.address)
-        self.set("port", str(other.port))
+    def take_over(self, address: str, port: int) -> None:
+        """Listen there, as where an address comes to another machine."""
+        self.set("bind", address)
+        self.set("port", str(port))
 
     def promote(self) -> None:
         """Be a primary."""
