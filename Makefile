@@ -135,7 +135,12 @@ bench: $(VENV)/installed-test
 bench-peers: $(VENV)/installed-test
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip install -q postfix-mta-sts-resolver[uvloop]
-	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.bench --mta-sts-daemon $(VENV)-peers/bin/mta-sts-daemon $(BENCH)
+	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.bench \
+		--mta-sts-daemon $(VENV)-peers/bin/mta-sts-daemon --tlspol postfix-tlspol $(BENCH)
+
+# Ten minutes, on a machine that does nothing else.
+docs/performance.svg:
+	$(MAKE) bench-peers BENCH="--rounds 5 --svg docs/performance.svg --page docs/performance.rst"
 
 bench-publishing: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.namespace $(BIN)/python -m benchmarks.publishing
@@ -176,4 +181,4 @@ $(VENV)/installed-test: $(VENV)/$(VERSION) pyproject.toml setup.cfg setup.py
 	$(BIN)/pip install -q --use-pep517 -e '.[dev,uvloop]'
 	touch $@
 
-.PHONY: run demo demo-shell check test lint deb wheel install uninstall completions fuzz bench bench-peers bench-publishing bench-fleet bad-fleet soak bad-minutes clean
+.PHONY: run demo demo-shell check test lint deb wheel install uninstall completions fuzz bench bench-peers docs/performance.svg bench-publishing bench-fleet bad-fleet soak bad-minutes clean

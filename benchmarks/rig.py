@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -99,49 +100,64 @@ class SlowDaemon(Daemon):
         return ["env", f"PYTHONPATH={stub}:{HERE.parent}", *super().command()]
 
 
+class ImpatientDaemon(Daemon):
+    """The daemon as an hour without work leaves it, at once: its workers end as soon as they have nothing to do."""
+
+    CODE = (
+        "import sys; from postfix_mtasts.daemon.workers import pool; pool.IDLE, pool.LOOK_EVERY = 0.2, 0.1;"
+        "from postfix_mtasts.cli.main import main; sys.exit(main())"
+    )
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", self.CODE, *super().command()[3:]]
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            children.setdefault(int(_stat(stat)[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def _stat(path: Path) -> list[str]:
+    """Read proc(5)'s stat from the third field on: state, parent."""
+    return path.read_text().rpartition(")")[2].split()
+
+
 def cpu_seconds(pid: int) -> float:
-    """What a process has used of the processor until now."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """What a process and its descendants have used of the processor until now."""
+    fields = [_stat(Path(f"/proc/{each}/stat")) for each in family(pid)]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> float:
+    """MiB that a process and its descendants hold; what they share counts once (proportional set size)."""
+    texts = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in family(pid)]
+    return sum(int(text.partition("\nPss:")[2].split()[0]) for text in texts) / 1024
 
 
 def place(daemon: Daemon) -> Place:
     return daemon.address, "postfix"
 
 
-def fill(directory: Path, names: Iterable[str], fetched_at: float) -> None:
-    """Store policies as if they had been fetched at *fetched_at*."""
-    store = DiskStore(directory)
-    text = parse_policy(policy("mx.example.net", "*.backup.example.net"))
+def fill(directory: Path, names: Iterable[str], fetched_at: float, *, alike: bool = True) -> None:
+    """Store policies, two mx patterns each, as if they had been fetched at *fetched_at*; *alike*: the same for all."""
     today = time.time() // DAY * DAY
-    store.put([Entry(parse_domain(name), text, "1", fetched_at, today) for name in names])
+
+    def entry(name: str) -> Entry:
+        text = policy("mx.example.net" if alike else f"mx.{name}", "*.backup.example.net")
+        return Entry(parse_domain(name), parse_policy(text), "1", fetched_at, today)
+
+    store = DiskStore(directory)
+    store.put([entry(name) for name in names])
     store.close()
 
 
 def quiet(internet: Internet, **changes: Any) -> dict[str, Any]:
     """A configuration that asks nsd itself, and logs no more than it must."""
     return internet.config(dns={"servers": [f"{NSD}:53"]}, log={"level": "info"}, **changes)
-
-
-@contextmanager
-def mta_sts_daemon(bench: Bench, program: Path, internet: Internet) -> Iterator[Place]:
-    """postfix-mta-sts-resolver with its cache in memory, asking the same DNS and trusting the same CA."""
-    port = 18461
-    config = bench.directory / "mta-sts-daemon.yml"
-    config.write_text(
-        f"host: 127.0.0.1\nport: {port}\ncache: {{type: internal, options: {{cache_size: 200000}}}}\n"
-        "default_zone: {strict_testing: false, timeout: 10}\n"
-    )
-    Path("/etc/resolv.conf").write_text(f"nameserver {NSD}\n")  # of this namespace
-    log = (bench.directory / "mta-sts-daemon.log").open("wb")
-    process = subprocess.Popen(
-        [program, "-c", config, "-v", "error"], env={**os.environ, "SSL_CERT_FILE": str(internet.ca_file)}, stderr=log
-    )
-    try:
-        where = f"inet:127.0.0.1:{port}", "postfix"
-        bench.wait_for(where)
-        yield where
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
