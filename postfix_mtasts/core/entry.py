@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from zlib import crc32
 
 from .names import Domain
@@ -174,4 +175,10 @@ def _tenth(entry: Entry, timing: Timing) -> float:
 
 
 def _day(now: float) -> float:
-    return now // DAY * DAY
+    return one_day(now // DAY * DAY)
+
+
+@lru_cache(maxsize=256)
+def one_day(day: float) -> float:
+    """Return *day*, the same object for equal ones: entries have a few of them, however many entries there are."""
+    return day

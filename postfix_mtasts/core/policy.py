@@ -178,7 +178,12 @@ def _read_max_age(first: Mapping[str, tuple[int, str]]) -> int:
     number, value = _required(first, "max_age")
     if not _MAX_AGE.fullmatch(value):
         raise _fault(Fault.POLICY_MAX_AGE, value, number)
-    return min(int(value), MAX_AGE_LIMIT)
+    return _seconds(value)
+
+
+@lru_cache(maxsize=256)  # nearly all policies have one of a few values: one object for each, not for each policy
+def _seconds(digits: str) -> int:
+    return min(int(digits), MAX_AGE_LIMIT)
 
 
 def _required(first: Mapping[str, tuple[int, str]], key: str) -> tuple[int, str]:

@@ -17,7 +17,7 @@ import json
 import re
 from zlib import crc32
 
-from ...core.entry import Entry
+from ...core.entry import Entry, one_day
 from ...core.names import Domain, parse_domain
 from ...core.policy import BODY_LIMIT, Policy, parse_policy
 from ...errors import InputError
@@ -70,7 +70,7 @@ def decode(domain: str, text: str) -> Entry:
         raise InputError(f'"id" {_show(record_id)} is not 1 to 32 letters and digits')
     if not isinstance(policy, str):
         raise InputError(f'"policy" {_show(policy)} is not text')
-    return Entry(_domain(domain), _policy(policy), record_id, _time(row, "fetched"), _time(row, "used"))
+    return Entry(_domain(domain), _policy(policy), record_id, _time(row, "fetched"), one_day(_time(row, "used")))
 
 
 def _object(text: str) -> dict[str, object]:
