@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from postfix_mtasts.config.settings import Settings, SharedSettings
 from postfix_mtasts.core.entry import Entry
+from postfix_mtasts.core.names import Domain
 from postfix_mtasts.core.ports import Lease, SharedRow, Withdrawn
 from postfix_mtasts.daemon.counters import Counts
 from postfix_mtasts.daemon.policies.fleet import Fleet, Member
@@ -78,12 +79,13 @@ async def test_without_a_url_there_is_nothing(world: World) -> None:
 @running
 async def test_both_sides_are_reconciled_at_the_start(world: World) -> None:
     """What is newer there is taken, and what is newer here is offered."""
-    theirs, ours = entry("a.example"), entry("b.example")
-    world.shared.content[theirs.domain] = theirs
-    world.held = [ours, entry("a.example", fetched_at=NOW - 1), entry("c.example", fetched_at=NOW - 30 * DAY)]
+    theirs, ours, newer = entry("a.example"), entry("b.example"), entry("d.example")
+    older = entry("d.example", fetched_at=NOW - 1)  # as of a server that came back with an old snapshot
+    world.shared.content = {theirs.domain: theirs, older.domain: older}
+    world.held = [ours, newer, entry("a.example", fetched_at=NOW - 1), entry("c.example", fetched_at=NOW - 30 * DAY)]
     await world.start()
-    assert world.received == [theirs]
-    assert world.shared.content == {theirs.domain: theirs, ours.domain: ours}
+    assert world.received == [theirs, older]  # of which the daemon takes what is newer than its own
+    assert world.shared.content == {each.domain: each for each in (theirs, ours, newer)}
 
 
 GIVEN: list[tuple[str, SharedRow | None, Entry | None, str]] = [
@@ -108,6 +110,37 @@ def test_what_a_first_lookup_takes(title: str, row: SharedRow | None, want: Entr
         assert world.counts.shared["get", result] == 1
 
     running(test)()
+
+
+def test_a_server_that_hangs_is_waited_for_no_longer_than_the_timeout() -> None:
+    """A first lookup goes on as if there were nothing, and a refresh as if the lease were granted."""
+    answers = threading.Event()
+
+    async def test(world: World) -> None:
+        def get(domains: Sequence[Domain]) -> list[SharedRow]:
+            answers.wait(60)
+            return []
+
+        await world.start(Settings(shared=SharedSettings(url="redis://r", timeout=0.05)))
+        world.shared.get = get  # type: ignore[method-assign]
+        assert await world.fleet.get(D) is None
+        assert await world.fleet.lease(D, 5, NOW) is Lease.GRANTED  # queued behind what hangs
+        assert not answers.is_set()
+        assert world.counts.shared["get", "failed"] == world.counts.shared["lease", "failed"] == 1
+        answers.set()
+
+    running(test)()
+
+
+@running
+async def test_a_row_is_kept_for_a_day_after_its_policy(world: World) -> None:
+    """A withdrawal for a week."""
+    await world.start()
+    world.fleet.offer(entry(max_age=7 * DAY))
+    await until(lambda: world.shared.until)
+    assert world.shared.until == {D: NOW + 8 * DAY}
+    await world.fleet.withdraw(D, NOW)
+    assert world.shared.until == {D: NOW + 7 * DAY}
 
 
 @running

@@ -65,6 +65,21 @@ async def test_a_first_lookup_takes_what_others_have(world: World) -> None:
 
 
 @in_loop
+async def test_what_is_held_is_answered_without_the_others(world: World) -> None:
+    """They are not asked, and told nothing."""
+    fleet = share(world)
+    world.hold(entry())
+
+    async def asked(domain: Domain) -> Entry | None:
+        raise AssertionError("the others were asked")
+
+    fleet.get = asked  # type: ignore[method-assign]
+    assert world.kinds() == ["secure"]
+    await world.settle()
+    assert fleet.told == []
+
+
+@in_loop
 async def test_what_others_have_not_is_looked_up_and_offered(world: World) -> None:
     """Once it is held."""
     fleet = share(world)

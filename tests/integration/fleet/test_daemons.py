@@ -82,13 +82,15 @@ def test_unsigned_rows_are_not_believed(internet: Internet, server: RedisServer,
     key = tmp_path / "key"
     key.write_text("sesame\n")
     internet.publish(name, policy("true.example.net"))
-    forger = member(server)
-    forger.offer([(entry(domain=name, fetched_at=time.time(), mx=["forged.example.net"]), LATER)])
+    forger, now = member(server), time.time()
+    for each in (name, f"other.{name}"):
+        forger.offer([(entry(domain=each, fetched_at=now, mx=["forged.example.net"]), LATER)])
     with Daemon(tmp_path / "a", fleet_config(internet, server, key_file=str(key))) as daemon:
-        daemon.wait_for("shared-row-refused", domain=name)
+        daemon.wait_for("shared-reconciled")
         assert daemon.ask("postfix", name) == secure("true.example.net")
         assert len(daemon.events("shared-row-refused")) == 1
-        assert status(daemon)["shared"]["up"] is True
+        shared = status(daemon)["shared"]
+        assert (shared["up"], shared["requests"]["get"]["bad"]) == (True, 3)  # two when it began, one when asked
     assert "sesame" not in "\n".join(daemon.lines)
 
 

@@ -15,6 +15,7 @@ class FakeShared:
 
     def __init__(self) -> None:
         self.content: dict[Domain, SharedRow] = {}
+        self.until: dict[Domain, float] = {}  # when what was offered is to go
         self.leases: dict[Domain, float] = {}  # granted to us, by their seconds
         self.lease_is = Lease.GRANTED
         self.fault = ""
@@ -37,6 +38,7 @@ class FakeShared:
     def offer(self, rows: Sequence[tuple[Entry | Withdrawn, float]]) -> None:
         self._call("offer")
         self.content.update((row.domain, row) for row, _ in rows)
+        self.until.update((row.domain, until) for row, until in rows)
 
     def lease(self, domain: Domain, seconds: float, fetched_at: float) -> Lease:
         self._call("lease")
