@@ -16,7 +16,7 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -39,10 +39,15 @@ AT_ONCE = 100  # lookups, or offers, in one exchange
 REST = 0.01  # seconds between two pieces of a reconciliation, at least; lookups come first
 HANDED = 60.0  # seconds that the loop may take for a piece
 MOST = 1_000_000  # rows of a reconciliation
+OUR_ERROR = "an internal error, see the log"
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Entry | Withdrawn, float]
 _Task = Callable[[], None]
+
+
+def _by_key(rows: Iterable[SharedRow]) -> dict[str, SharedRow]:
+    return {row.key if isinstance(row, BadRow) else row.domain: row for row in rows}
 
 
 class _Thread(threading.Thread):
@@ -91,17 +96,10 @@ class SharedLink:
 
     def _get(self) -> None:
         taken = self._on_loop(self._take_wanted())
-        rows: list[SharedRow] = []
-        error: Exception | None = None
-        try:
-            self._unless_broken()
-            rows = self._shared.get(list(taken))
-        except SharedError as failure:
-            error = self._away(failure)
-        found = {row.key if isinstance(row, BadRow) else row.domain: row for row in rows}
+        found, error = self._tried(lambda shared: _by_key(shared.get(list(taken))))
         for domain, futures in taken.items():
             for future in futures:
-                self._loop.call_soon_threadsafe(settle, future, found.get(domain), error)
+                self._loop.call_soon_threadsafe(settle, future, (found or {}).get(domain), error)
 
     async def _take_wanted(self) -> dict[Domain, list[asyncio.Future[SharedRow | None]]]:
         domains = list(self._wanted)[:AT_ONCE]
@@ -122,17 +120,22 @@ class SharedLink:
         future: asyncio.Future[T] = self._loop.create_future()
 
         def task() -> None:
-            result: Any = None
-            error: Exception | None = None
-            try:
-                self._unless_broken()
-                result = what(self._shared)
-            except SharedError as failure:
-                error = self._away(failure)
+            result, error = self._tried(what)
             self._loop.call_soon_threadsafe(settle, future, result, error)
 
         thread.tasks.put(task)
         return future
+
+    def _tried(self, what: Callable[[Shared], T]) -> tuple[T | None, SharedError | None]:
+        """Return what comes of *what*, or why nothing does. The thread outlives whatever a server answers."""
+        try:
+            self._unless_broken()
+            return what(self._shared), None
+        except SharedError as failure:
+            return None, self._away(failure)
+        except Exception as failure:
+            log.error("internal-error %s", KV(place="shared store", reason=failure), exc_info=failure)
+            return None, self._away(SharedError(OUR_ERROR))
 
     def _away(self, failure: SharedError) -> SharedError:
         """Have everybody know of the first failure of a connection."""
@@ -163,7 +166,7 @@ class SharedLink:
                 if self._stopped.is_set() or self._loop.is_closed():
                     return
                 log.error("internal-error %s", KV(place="shared store", reason=error), exc_info=error)
-                self._tell_loop(self._fleet.away, "an internal error, see the log")
+                self._tell_loop(self._fleet.away, OUR_ERROR)
             pause = FIRST_PAUSE if self._monotonic() > began + LAST_PAUSE else min(2 * pause, LAST_PAUSE)
             self._stopped.wait(pause * random.uniform(0.5, 1.0))  # not all at once
         self._shared.close()

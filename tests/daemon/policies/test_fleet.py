@@ -132,6 +132,25 @@ def test_a_server_that_hangs_is_waited_for_no_longer_than_the_timeout() -> None:
     running(test)()
 
 
+def test_the_threads_outlive_a_server_that_answers_nonsense(caplog: pytest.LogCaptureFixture) -> None:
+    """It is away until it is reached anew, and then it is asked again."""
+
+    async def test(world: World) -> None:
+        await world.start()
+        get = world.shared.get
+        world.shared.get = lambda domains: None  # type: ignore[assignment, return-value]
+        assert await world.fleet.get(D) is None
+        await until(lambda: not world.fleet.up)
+        world.shared.get = get  # type: ignore[method-assign]
+        world.shared.content[D] = entry()
+        await until(lambda: world.fleet.up)
+        assert await world.fleet.get(D) == entry()
+
+    running(test)()
+    assert "internal-error" in caplog.text
+    assert caplog.text.count("shared-away") == 1
+
+
 @running
 async def test_a_row_is_kept_for_a_day_after_its_policy(world: World) -> None:
     """A withdrawal for a week."""
