@@ -250,6 +250,11 @@ def told_once(log: Sequence[str]) -> bool:
     return not any(one == other != "--" for one, other in itertools.pairwise(words))
 
 
+def mishaps(log: Sequence[str]) -> list[int]:
+    """Which lines tell of an error of ours."""
+    return [number for number, line in enumerate(log) if "internal-error" in line or "Traceback" in line]
+
+
 def lost(relay: Relay) -> list[str]:
     with relay.daemon.client() as client:
         now, truth = time.monotonic(), relay.truth
@@ -358,9 +363,9 @@ def main(arguments: Sequence[str]) -> int:
         bad = report(relays)
         gone = lost_at_the_end(relays, faults, directory / "key")
         print(f"lost, with the shared store, and after kill -9 without it: {[len(names) for names in gone]}")
-        errors = [line for relay in relays for line in relay.log if "internal-error" in line or "Traceback" in line]
+        errors = ["\n".join(relay.log[at : at + 30]) for relay in relays for at in mishaps(relay.log)]
         once = [told_once(relay.log) for relay in relays]
-        print(f"internal errors: {errors[:5]}; each outage told of once: {once}")
+        print(f"internal errors: {len(errors)}; each outage told of once: {once}", *errors[:3], sep="\n")
         for relay in relays:
             relay.daemon.stop()
     return 1 if bad or any(gone) or errors or not all(once) else 0
