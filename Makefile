@@ -60,17 +60,19 @@ INSTALLED = \
 UNIT = tests --ignore=tests/integration --ignore=tests/fuzz
 
 run: $(VENV)/installed-run
-	mkdir -p -m 700 $(RUN)
-	test -e $(RUN)/config.yml || printf 'cache:\n  directory: "%s/store"\n' '$(RUN)' >$(RUN)/config.yml
+	@mkdir -p -m 700 $(RUN)
+	@test -e $(RUN)/config.yml || printf 'cache:\n  directory: "%s/store"\n' '$(RUN)' >$(RUN)/config.yml
 	@echo
-	@echo "In main.cf:   smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8462:postfix"
+	@echo "In main.cf, with the lines about TLS that README.rst shows:"
+	@echo "              smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8462:postfix"
 	@echo "Settings:     .run/config.yml; postfix-mtasts.yml(5) has them all"
 	@echo "Then try:     postmap -q gmail.com socketmap:inet:127.0.0.1:8462:postfix"
 	@echo "              $(BIN)/postfix-mtasts query --explain gmail.com --config .run/config.yml"
 	@echo "              $(BIN)/postfix-mtasts status --config .run/config.yml"
+	@echo "              make demo-shell, for the commands of README.rst without the internet"
 	@echo "Stop it with: Ctrl-C"
 	@echo
-	exec $(BIN)/postfix-mtasts daemon --config $(RUN)/config.yml
+	@exec $(BIN)/postfix-mtasts daemon --config $(RUN)/config.yml
 
 demo: $(VENV)/installed-run
 	$(BIN)/python -m demo.demo
