@@ -102,9 +102,15 @@ PANELS = [
 ]
 
 
+ABSENT = {"Proxy"}  # this world fetches without one, so that there is nothing to show
+
+
 @pytest.mark.parametrize(("title", "target"), PANELS, ids=[f"{title} {target['refId']}" for title, target in PANELS])
 def test_each_panel_has_data(title: str, target: dict[str, str], prometheus: Prometheus) -> None:
     """Its query is understood, finds series, and each has the labels that the legend shows."""
+    if title in ABSENT:
+        assert prometheus.query(filled(prometheus, target["expr"])) == []
+        return
     wait_until(lambda: prometheus.query(filled(prometheus, target["expr"])) != [], f"{title}: {target['expr']}", 60)
     shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
     for labels in prometheus.query(filled(prometheus, target["expr"])):
