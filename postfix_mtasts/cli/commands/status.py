@@ -109,6 +109,8 @@ def _judged(status: StatusShown) -> tuple[int, str]:
     policies, failing = sum(status.numbers.policies.values()), status.numbers.refresh.failing
     if failing > FEW and failing > SHARE * policies:
         return WARNING, f"{failing} of {policies} policies cannot be fetched again and will expire"
+    if status.numbers.shared.up is False:
+        return WARNING, f"the shared store is away: {status.shared_away}"
     held = f"{policies} policies, up {span(status.uptime)}"
     return OK, held if status.loaded else f"{held}, the stored policies are still being read"
 

@@ -359,6 +359,12 @@ MONITORED: list[tuple[str, dict[str, Any], int, str]] = [
         0,
         "MTASTS OK - 10000 policies, up 3.2d | ",
     ),
+    (
+        "alone",
+        {"shared": {"up": False, "policies": 0, "requests": {}}, "shared_away": "refused"},
+        1,
+        "MTASTS WARNING - the shared store is away: refused | ",
+    ),
     ("unwell", {"faults": ["the disk is full", "no DNS"]}, 2, "MTASTS CRITICAL - the disk is full; no DNS | "),
     ("hostile", {"faults": ["a|b\n\x1b[2J"]}, 2, r"MTASTS CRITICAL - a/b\n\x1b[2J | "),
 ]
