@@ -111,6 +111,7 @@ def test_the_example_scrapes_the_job_that_the_alerts_are_about() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.timeout(300)  # seconds; it computes a few days of alerts
 @pytest.mark.parametrize("words", [["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]])
 def test_promtool_is_content(words: list[str]) -> None:
     """Prometheus's own tool for rules."""
