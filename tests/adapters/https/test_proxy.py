@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postfix_mtasts.adapters.https import proxy
 from postfix_mtasts.adapters.https.fetch import HttpsPolicyHosts
@@ -312,3 +314,37 @@ def test_the_environment_names_no_other_proxy(world: World, monkeypatch: pytest.
         assert through(url, world, 443).get(NAME, (), no_note) == POLICY
     assert middle.connections == 1
     wait_until(lambda: host.connections == 1, "the tunnel led to the host")
+
+
+class _Cut:
+    """An answer that comes in pieces, in the place of a Fetch and its socket."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._left = [piece for piece in pieces if piece]
+
+    def receive(self, sock: Any) -> bytes:
+        return self._left.pop(0) if self._left else b""
+
+    def failure(self, fault: Fault, value: str = "") -> FetchError:
+        return FetchError(Stage.ADDRESS, fault, "proxy.example:3128", value)
+
+
+def _judged(pieces: Sequence[bytes]) -> str:
+    step: Any = _Cut(pieces)
+    try:
+        proxy._judge(step, proxy._head(step, step), True)
+    except FetchError as error:
+        return error.seen.fault
+    return "a tunnel"
+
+
+LINES = [BAD, b"200", b"407", b" OK", b"\r\n", b"\n", b"\r", b"a: b", b"\x16\x03", b"HTTP/2 ", b"x" * 9_000]
+
+
+@given(st.binary(max_size=60) | st.lists(st.sampled_from(LINES), max_size=12).map(b"".join), st.data())
+def test_any_answer_ends_in_a_tunnel_or_in_a_fault_however_it_is_cut(answer: bytes, data: st.DataObject) -> None:
+    """Nothing else is raised; but bytes behind a 200 that come later are TLS's to judge."""
+    whole = _judged([answer])
+    cut = data.draw(st.integers(0, len(answer)))
+    in_two = _judged([answer[:cut], answer[cut:]])
+    assert in_two == whole or (whole == Fault.PROXY_BROKEN and in_two == "a tunnel")
