@@ -164,29 +164,26 @@ def _request(place: str, login: tuple[str, str] | None) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def _head(step: Fetch, sock: socket.socket) -> bytes:
-    """Read the header of the answer, and return what came. Raises: FetchError, OSError."""
+def _head(step: Fetch, sock: socket.socket) -> re.Match[bytes]:
+    """Read the header of the answer, and return its first line. Raises: FetchError, OSError."""
     head, end = b"", None
     while end is None and len(head) <= HEAD_LIMIT:
         piece, seen = step.receive(sock), max(0, len(head) - 3)
         if not piece:
             raise step.failure(Fault.PROXY_BROKEN, "it closed the connection" + (" within its answer" if head else ""))
         head += piece
-        end = _END.search(head, seen)
-    if end is None or end.end() > HEAD_LIMIT or head.count(b"\n", 0, end.end()) > LINES:
+        status, end = _STATUS.match(head), _END.search(head, seen)
+        if status is None and b"\n" in head:  # a server of another kind may say one line and wait
+            raise step.failure(Fault.PROXY_BROKEN, f"{clip(head)!r} is not HTTP/1")
+    if status is None or end is None or end.end() > HEAD_LIMIT or head.count(b"\n", 0, end.end()) > LINES:
         raise step.failure(Fault.PROXY_BROKEN, f"its answer is longer than {HEAD_LIMIT:,} bytes or {LINES} lines")
-    status = _STATUS.match(head)
-    if status is None:
-        raise step.failure(Fault.PROXY_BROKEN, f"{clip(head)!r} is not HTTP/1")
     if status[1][:1] == b"2" and end.end() != len(head):
         raise step.failure(Fault.PROXY_BROKEN, "bytes behind its answer, which cannot be the policy host's")
-    return head
+    return status
 
 
-def _judge(step: Fetch, head: bytes, with_login: bool) -> None:
+def _judge(step: Fetch, status: re.Match[bytes], with_login: bool) -> None:
     """Raises: FetchError, unless there is a tunnel."""
-    status = _STATUS.match(head)
-    assert status is not None  # noqa: S101 -- _head saw it
     code, reason = int(status[1]), clip((status[2] or b"").strip())
     said = f"{code} {reason}".strip()
     if 200 <= code < 300:
