@@ -67,8 +67,12 @@ def zone_lines(own: Iterable[OwnRecord], ttl: int) -> Iterator[str]:
 
 
 def nsupdate_lines(own: Iterable[OwnRecord], ttl: int) -> Iterator[str]:
-    """As nsupdate reads them: each replaces what is there, nothing is added beside it."""
+    """As nsupdate reads them: each replaces whatever is at its name, of all types.
+
+    An alias stands alone: servers ignore an update that adds it beside addresses,
+    or text beside it, and report success (RFC 2136 section 3.4.2.2).
+    """
     for each in own:
-        yield f"update delete {each.name}. {each.type}"
+        yield f"update delete {each.name}."
         yield f"update add {each.name}. {ttl} {each.type} {each.presentation}"
     yield "send"

@@ -51,7 +51,7 @@ def test_lines() -> None:
     own = [OwnRecord("a.example", "CNAME", "b.example.")]
     assert list(zone_lines(own, 60)) == ["a.example. 60 IN CNAME b.example."]
     assert list(nsupdate_lines(own, 60)) == [
-        "update delete a.example. CNAME",
+        "update delete a.example.",
         "update add a.example. 60 CNAME b.example.",
         "send",
     ]

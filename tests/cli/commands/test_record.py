@@ -93,9 +93,9 @@ def test_nsupdate_replaces_and_never_adds(command: Any, capsys: pytest.CaptureFi
     """A second record at the name would make senders ignore both."""
     assert command("example.com", "--id", "7", "--rua", "mailto:a@example.com", "--format", "nsupdate") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "update delete _mta-sts.example.com. TXT",
+        "update delete _mta-sts.example.com.",
         'update add _mta-sts.example.com. 3600 TXT "v=STSv1; id=7;"',
-        "update delete _smtp._tls.example.com. TXT",
+        "update delete _smtp._tls.example.com.",
         'update add _smtp._tls.example.com. 3600 TXT "v=TLSRPTv1; rua=mailto:a@example.com"',
         "send",
     ]

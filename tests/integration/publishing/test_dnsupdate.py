@@ -1,23 +1,35 @@
-"""adapters/dnsupdate.py against knot and bind9: one record at a time, and errors that name the server."""
+"""adapters/dnsupdate.py and `record --format nsupdate` against knot and bind9: what stood there gives way."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from postfix_mtasts.adapters.dnsupdate import UpdateServer
+from postfix_mtasts.core.names import Domain
+from postfix_mtasts.core.ownrecords import nsupdate_lines, records
 from postfix_mtasts.errors import InputError, UpdateError
+from tests.support.servers.debian import ask
 from tests.support.servers.primaries import PRIMARY, BindPrimary, KnotPrimary, Primary
 
 ZONE = "update.test"
 NAME = "_mta-sts.sub.update.test"
+BEFORE = [
+    f'{NAME}. 60 IN TXT "old"',
+    f'{NAME}. 60 IN TXT "older"',
+    "mta-sts.sub.update.test. 60 IN A 192.0.2.1",
+    "mta-sts.sub.update.test. 60 IN AAAA 2001:db8::1",
+    "_smtp._tls.sub.update.test. 60 IN CNAME reports.example.net.",
+    "sub.update.test. 60 IN A 192.0.2.2",
+]
 
 
 @pytest.fixture(params=[KnotPrimary, BindPrimary], ids=["knot", "bind9"])
 def primary(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Primary]:
-    with request.param(tmp_path / "primary", ZONE, [f'{NAME}. 60 IN TXT "old"', f'{NAME}. 60 IN TXT "older"']) as made:
+    with request.param(tmp_path / "primary", ZONE, BEFORE) as made:
         yield made
 
 
@@ -87,3 +99,17 @@ def test_a_key_file_as_bind_s_tools_write_it(primary: Primary, tmp_path: Path) -
     key.write_text(f"# by hand\n// too\n/* and so on */ {text}")
     UpdateServer(PRIMARY, 53, key, 60).replace_txt(NAME, "x")
     assert primary.texts(NAME) == ['"x"']
+
+
+def test_nsupdate_puts_the_records_in_the_place_of_whatever_was_there(primary: Primary) -> None:
+    """Addresses give way to an alias, and an alias to text: a server ignores or refuses the one beside the other."""
+    own = records(Domain("sub.update.test"), "a1", "web.example.net", ["mailto:tls@update.test"])
+    lines = "\n".join([f"server {PRIMARY}", *nsupdate_lines(own, 60)]) + "\n"
+    command = ["nsupdate", "-v", "-k", str(primary.key_file)]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert primary.texts(NAME) == ['"v=STSv1; id=a1;"']
+    assert primary.texts("_smtp._tls.sub.update.test") == ['"v=TLSRPTv1; rua=mailto:tls@update.test"']
+    alias = ask(PRIMARY, "mta-sts.sub.update.test", "A").answer
+    assert [(rrset.rdtype.name, str(rrset[0])) for rrset in alias] == [("CNAME", "web.example.net.")]
+    assert ask(PRIMARY, "sub.update.test", "A").answer, "the domain itself is left alone"
