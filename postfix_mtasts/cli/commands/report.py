@@ -22,7 +22,7 @@ from ...core.tlsreport import normal_domain
 from ...core.trust import OUTCOMES
 from ..windows import moment
 
-OK, NOTHING, FAILURES, USAGE, OUTPUT_LOST, TRY_AGAIN = 0, 1, 1, 64, 74, 75
+OK, NOTHING, FAILURES, USAGE, UNAVAILABLE, TRY_AGAIN = 0, 1, 1, 64, 69, 75
 WEEK, MONTH = 7 * 86400.0, 30 * 86400.0
 KEYS = ("result", "source", "day", "mx", "policy", "domain")  # as reports.summary.KEYS, whose import takes longer
 
@@ -104,7 +104,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any], parent: argparse.Arg
         _html,
         "write one self-contained page with charts",
         "Write one page with charts and tables: no script, and nothing is loaded from elsewhere.",
-        _EXIT.format("nothing found, which the page says too"),
+        _EXIT.format("nothing found, which the page says too").replace("be used", "be used or FILE not written"),
         windows,
     )
     command.add_argument("-o", "--output", metavar="FILE", help="replace this file (default: standard output)")
@@ -287,7 +287,7 @@ def _html(args: argparse.Namespace) -> int:
             _write(args.output, page.encode())
         except OSError as error:
             print(f"postfix-mtasts report: {quote(args.output)}: {error.strerror}", file=sys.stderr)
-            return OUTPUT_LOST
+            return UNAVAILABLE
     return OK if view.summary.reports else NOTHING
 
 

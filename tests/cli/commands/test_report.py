@@ -439,7 +439,7 @@ def test_html_replaces_a_file_whole(directory: Path, capsys: pytest.CaptureFixtu
     page = path.read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert "10 of 100 sessions failed" in page
-    assert report(directory, "html", *JUNE_ON, "-o", "/nonexistent/page.html") == 74
+    assert report(directory, "html", *JUNE_ON, "-o", "/nonexistent/page.html") == 69
     assert "/nonexistent" in capsys.readouterr().err
 
 
