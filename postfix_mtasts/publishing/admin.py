@@ -70,7 +70,6 @@ def _html(text: str) -> web.Response:
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
-        "Server": "postfix-mtasts",
     }
     return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from ..core.names import Domain
 from .publisher import Table
 from .tls import chosen_name
+from .webserver import plain
 
 POLICY_PATH = "/.well-known/mta-sts.txt"
 REPORT_PATH = "/tlsrpt"
@@ -30,31 +31,26 @@ class PolicyHost:
 
     def __init__(self, report_host: str | None, intake: Intake | None) -> None:
         self.table: Table = {}
-        self.requests: Counter[str] = Counter()  # by status code
+        self.requests: Counter[str] = Counter()  # by status code, as its server counts them
         self.unknown_names = 0  # handshakes refused for the name they asked for
         self._report_host, self._intake = report_host, intake
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of the HTTPS port."""
-        response = await self._answer(request)
-        self.requests[str(response.status)] += 1
-        return response
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if len(request.headers.getall("Host", ())) != 1:  # older aiohttp takes two, and two servers might differ
-            return _plain(400)
+            return plain(400)
         host = _host_of(request)
         tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
         if tls is not None and chosen_name(tls) != host:
-            return _plain(421)
+            return plain(421)
         if host == self._report_host and self._intake is not None and request.path == REPORT_PATH:
             return await self._intake(request) if request.method == "POST" else _not_allowed("POST")
         served = self.table.get(Domain(host.removeprefix(HOST_LABEL))) if host.startswith(HOST_LABEL) else None
         if served is None or request.rel_url.raw_path != POLICY_PATH or request.query_string:
-            return _plain(404)
+            return plain(404)
         if request.method not in ("GET", "HEAD"):
             return _not_allowed("GET, HEAD")
-        return _plain(200, served.text)
+        return plain(200, served.text)
 
 
 class ChallengeHost:
@@ -67,10 +63,10 @@ class ChallengeHost:
         """Answer one request of the HTTP port."""
         answer = self._challenges.get(request.path.removeprefix(CHALLENGE_PATH))
         if answer is None or not request.path.startswith(CHALLENGE_PATH):
-            return _plain(404)
+            return plain(404)
         if request.method not in ("GET", "HEAD"):
             return _not_allowed("GET, HEAD")
-        return _plain(200, answer.encode())
+        return plain(200, answer.encode())
 
 
 def _host_of(request: web.BaseRequest) -> str:
@@ -84,13 +80,7 @@ def _host_of(request: web.BaseRequest) -> str:
     return host.removesuffix(".")
 
 
-def _plain(status: int, text: bytes | None = None) -> web.Response:
-    """An answer as text/plain; *text* None: the status in words."""
-    body = web.Response(status=status).reason.encode() + b"\n" if text is None else text
-    return web.Response(status=status, body=body, content_type="text/plain", headers={"Server": "postfix-mtasts"})
-
-
 def _not_allowed(allowed: str) -> web.Response:
-    response = _plain(405)
+    response = plain(405)
     response.headers["Allow"] = allowed
     return response

@@ -93,7 +93,7 @@ class Parts:
         admin = Admin(self.overview, self.unwell, reports.page, reports.metrics)
         tls = None if self._publish.certificates == "none" else self._names.front
         return {
-            Use.POLICIES: WebServer(self.host.handle, tls=tls),
+            Use.POLICIES: WebServer(self.host.handle, tls=tls, requests=self.host.requests),
             Use.CHALLENGES: WebServer(challenges.handle),
             Use.ADMIN: WebServer(admin.handle, ADMIN_CONNECTIONS),
         }

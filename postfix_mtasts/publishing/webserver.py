@@ -3,7 +3,8 @@
 aiohttp reads requests and writes answers. What it does not bound is bounded
 here, from the moment a connection is accepted, the handshake included:
 1,000 connections at once, of which the idle longest is closed first; 10 s for
-a request to arrive; 8 KiB of header.
+a request to arrive; 8 KiB of header. Every answer is counted and carries our
+name, also to what no handler ever sees.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TypeAlias
@@ -33,6 +35,7 @@ BACKLOG = 1_024
 VERSIONS = (HttpVersion10, HttpVersion11)  # older aiohttp takes any
 LOOK_SOON = 0.02  # the same, while the server ends
 ACCEPTED_AT_ONCE = 64  # of one listener, before others have their turn
+NAME = "postfix-mtasts"  # in the field Server
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -40,8 +43,11 @@ log = logging.getLogger(__name__)
 
 _SILENT = logging.Logger("aiohttp", logging.CRITICAL + 1)  # it writes a traceback for each broken request of strangers
 _UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"  # a TLS record: alert, fatal, unrecognized_name
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
+_TOO_LARGE = 431
+_REFUSAL = (
+    f"HTTP/1.1 {_TOO_LARGE} Request Header Fields Too Large\r\n"
+    f"Server: {NAME}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+).encode()
 
 _handshaking: ContextVar[socket.socket] = ContextVar("_handshaking")  # whose handshake a callback runs for
 
@@ -52,20 +58,31 @@ def tell_unrecognized_name() -> None:
         _handshaking.get().send(_UNRECOGNIZED_NAME)
 
 
+def plain(status: int, text: bytes | None = None) -> web.Response:
+    """Make an answer as text/plain; *text* None: the status in words."""
+    body = web.Response(status=status).reason.encode() + b"\n" if text is None else text
+    return web.Response(status=status, body=body, content_type="text/plain")
+
+
 class WebServer:
     """Accepts connections, and hands their requests to one handler."""
 
-    def __init__(self, handler: Handler, limit: int = CONNECTIONS, tls: ssl.SSLContext | None = None) -> None:
-        """*tls*: speak HTTPS, by this context."""
+    def __init__(
+        self,
+        handler: Handler,
+        limit: int = CONNECTIONS,
+        tls: ssl.SSLContext | None = None,
+        requests: Counter[str] | None = None,
+    ) -> None:
+        """Take the *handler* of all requests.
+
+        Args:
+            tls: speak HTTPS, by this context.
+            requests: counts answers by status code.
+        """
         self._handler, self._limit, self._tls = handler, limit, tls
-        self._web = web.Server(
-            self._handle,
-            access_log=None,
-            logger=_SILENT,
-            keepalive_timeout=KEEP_ALIVE,
-            max_line_size=HEADER_LIMIT,
-            max_field_size=HEADER_LIMIT,
-        )
+        self._requests: Counter[str] = Counter() if requests is None else requests
+        self._web = web.Server(self._handle)
         self._listeners: set[socket.socket] = set()
         self._clients: dict[_Client, None] = {}  # the idle longest first
         self._by_protocol: dict[object, _Client] = {}
@@ -133,7 +150,16 @@ class WebServer:
 
     def protocol_for(self, client: _Client) -> asyncio.Protocol:
         """Return aiohttp's protocol for a new connection."""
-        protocol = self._web()
+        protocol = _Requests(
+            self._web,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # as web.Server takes it: none
+            logger=_SILENT,
+            keepalive_timeout=KEEP_ALIVE,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )
+        protocol.answered = self.answered
         self._by_protocol[protocol] = client
         return protocol
 
@@ -147,30 +173,61 @@ class WebServer:
         self._clients.pop(client, None)
         self._by_protocol.pop(protocol, None)
 
+    def answered(self, status: int) -> None:
+        """Count one answer."""
+        self._requests[str(status)] += 1
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         client = self._by_protocol.get(request.protocol)
         if client is None:  # it went while the request waited for its turn
-            return web.Response(status=503)
+            return plain(503)
         client.begin_request()
+        try:
+            response = await self._answer(request)
+        finally:
+            client.end_request(unread=not request.content.at_eof() and request.can_read_body)
+        response.headers["Server"] = NAME
+        self.answered(response.status)
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         response: web.StreamResponse
         try:
             if sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > HEADER_LIMIT:
-                response = web.Response(status=431)
+                response = plain(_TOO_LARGE)
                 response.force_close()
                 return response
             if request.version not in VERSIONS:
-                return web.Response(status=505)
+                return plain(505)
             response = await self._handler(request)
             if not self._listeners:  # it ends: nobody should ask again here
                 response.force_close()
             return response
-        except web.HTTPException:
-            raise
         except Exception:
             log.exception("internal-error %s", KV(part="web", path=request.path))
-            return web.Response(status=500)
-        finally:
-            client.end_request(unread=not request.content.at_eof() and request.can_read_body)
+            return plain(500)
+
+
+class _Requests(web.RequestHandler):
+    """aiohttp's protocol; what it answers by itself, to what it cannot read, looks like our other answers."""
+
+    answered: Callable[[int], None]
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Raises: ConnectionError where an answer has begun already."""
+        if request.writer.output_size > 0:
+            raise ConnectionError
+        self.answered(status)
+        response = plain(status)
+        response.headers["Server"] = NAME
+        response.force_close()
+        return response
 
 
 class _Client(asyncio.Protocol):
@@ -269,7 +326,8 @@ class _Client(asyncio.Protocol):
 
     def _refuse(self) -> None:
         with contextlib.suppress(Exception):
-            self._transport.write(_TOO_LARGE)  # type: ignore[union-attr]
+            self._transport.write(_REFUSAL)  # type: ignore[union-attr]
+            self._server.answered(_TOO_LARGE)
         if self._transport is not None:
             self._transport.close()
 

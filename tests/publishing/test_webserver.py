@@ -59,7 +59,7 @@ class World:
         self._thread.start()
 
         async def listen() -> None:
-            self.server = WebServer(handler, limit, tls)
+            self.server = WebServer(handler, limit, tls, self.host.requests)
             self.server.listen(sock)
 
         asyncio.run_coroutine_threadsafe(listen(), self.loop).result(20)
@@ -95,6 +95,7 @@ def test_the_policy_comes_byte_for_byte(world: World) -> None:
     assert headers["content-length"] == str(len(TEXT))
     assert headers["content-encoding"] is None
     assert headers["server"] == "postfix-mtasts"
+    assert world.host.requests == {"200": 1}
 
 
 def test_head_has_the_same_header_and_no_body(world: World) -> None:
@@ -395,3 +396,45 @@ def test_what_does_not_end_is_given_up(title: str, more: str, first: str, world:
     sock.close()
     assert sent < 2 * webserver.REQUEST_LIMIT
     assert fetch(HOST, world.ca, world.address)[0] == 200
+
+
+def answer_to(world: World, request_: bytes) -> bytes:
+    """All that comes back until the other side ends the connection."""
+    with world.connect() as sock:
+        sock.sendall(request_)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := sock.recv(65536):
+                answer += piece
+    return answer
+
+
+OWN = [
+    ("no HTTP at all", 400, b"\x16\x03\x01 hello\r\n\r\n"),
+    ("a blank before the colon", 400, b"GET / HTTP/1.1\r\nHost : h\r\n\r\n"),
+    ("a header that goes on and on", 431, b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X-Y: a\r\n" * 3_000),
+    (
+        "a header over the limit",
+        431,
+        b"GET / HTTP/1.1\r\nHost: h\r\n" + (b"X-Y: " + b"a" * 950 + b"\r\n") * 9 + b"\r\n",
+    ),
+    ("a fault of ours", 500, b"GET /fault HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize(("title", "status", "request_"), OWN, ids=[row[0] for row in OWN])
+def test_what_never_reaches_the_handler_is_counted_and_names_no_library(
+    title: str, status: int, request_: bytes, world: World
+) -> None:
+    """As every other answer."""
+
+    async def fails(request: webserver.web.BaseRequest) -> webserver.web.StreamResponse:
+        raise ValueError
+
+    world.server._handler = fails
+    answer = answer_to(world, request_)
+    assert answer.split(b" ")[1] == str(status).encode()
+    assert b"aiohttp" not in answer.lower()
+    assert b"python" not in answer.lower()
+    assert b"\r\nserver: postfix-mtasts\r\n" in answer.lower()
+    assert world.host.requests == {str(status): 1}
