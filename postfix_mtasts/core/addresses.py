@@ -133,6 +133,12 @@ def _forbidden_local_nat64(packed: bytes) -> str | None:
     return next((reason for reason in reasons if reason), None)
 
 
+def network(address: str) -> str:
+    """Return what counts as one address: an IPv6 /64 belongs to one customer. Raises: ValueError."""
+    parsed = ipaddress.ip_address(address)
+    return str(int(parsed) >> 64) if isinstance(parsed, ipaddress.IPv6Address) else address
+
+
 def connect_order(v6: Sequence[str], v4: Sequence[str]) -> tuple[str, ...]:
     """Return what to try to connect to, in order: two of each family at most, in turn, IPv6 first."""
     pairs = zip_longest(v6[:PER_FAMILY], v4[:PER_FAMILY])

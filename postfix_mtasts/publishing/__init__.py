@@ -12,6 +12,7 @@ certificates  ordered by ACME, before they are missed
 certfiles     or read from files that somebody else keeps
 dnsrecord     the record id in DNS, in step with what is served
 intake        TLS reports by HTTPS
+bodies        what arrives of them, in bounded memory
 reportviews   the reports in the store, for the administrator's port
 checks        the published domains, examined once a day
 overview      all of it at one moment

@@ -24,6 +24,7 @@ from ..config.settings import ReportsSettings
 from ..core.quoting import KV
 from ..errors import StoreError
 from ..reports.intake import Intake
+from .bodies import Bodies, Body
 from .threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 BODY_LIMIT = 5 << 20  # bytes, as sent
 LOOK_EVERY = 3_600.0  # seconds between two looks whether a day is over
 ARRIVAL = 60.0  # seconds for a body to arrive
-HELD_LIMIT = 64 << 20  # bytes of all bodies at once; who comes then is asked to try again
+HELD_LIMIT = 64 << 20  # bytes of all bodies at once (see bodies.py); who gives way is asked to try again
 GZIP, JSON = "application/tlsrpt+gzip", "application/tlsrpt+json"
 AT_ONCE = 2  # reports taken in: each may take tens of megabytes while it is read
 
@@ -46,41 +47,43 @@ class ReportIntake:
     def __init__(self, settings: ReportsSettings, clock: Callable[[], float]) -> None:
         self._settings, self._clock = settings, clock
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._held = 0  # bytes of bodies that arrive or wait
+        self._bodies = Bodies(HELD_LIMIT, BODY_LIMIT)
         self._stopped = threading.Event()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one POST."""
         if request.content_type not in (GZIP, JSON):
             return web.Response(status=415, text=f"send {GZIP} or {JSON}\n")
-        body, name = bytearray(), f"posted by {request.remote}"
+        name = f"posted by {request.remote}"
+        patience = asyncio.timeout(ARRIVAL)
+        body = self._bodies.begin(request.remote, lambda: patience.reschedule(0.0))
         try:
-            async with asyncio.timeout(ARRIVAL):
+            async with patience:
                 wrong = await self._read(request, body)
+                self._bodies.arrived(body)
             if wrong is not None:
                 return wrong
             async with self._places:
-                return web.Response(status=await in_thread(lambda: self._take(bytes(body), name)))
+                return web.Response(status=await in_thread(lambda: self._take(bytes(body.data), name)))
         except TimeoutError:
-            return web.Response(status=408)
+            return web.Response(status=503 if body.gave_way else 408)
         except (ConnectionError, RequestPayloadError, BadHttpMessage):  # it went, or its body is not what it said
             return web.Response(status=400)
         finally:
-            self._held -= len(body)
+            self._bodies.end(body)
 
-    async def _read(self, request: web.BaseRequest, body: bytearray) -> web.Response | None:
+    async def _read(self, request: web.BaseRequest, body: Body) -> web.Response | None:
         """Append what arrives to *body*; return the answer where it is too much, and read no further then."""
         if request.content_length is not None and request.content_length > BODY_LIMIT:
             return _too_long()
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(CONTINUE)
         async for piece in request.content.iter_chunked(_PIECE):
-            body += piece
-            self._held += len(piece)
-            if len(body) > BODY_LIMIT:
-                return _too_long()
-            if self._held > HELD_LIMIT:
+            self._bodies.add(body, piece)
+            if body.gave_way:
                 return web.Response(status=503)
+            if len(body.data) > BODY_LIMIT:
+                return _too_long()
         return None
 
     def _take(self, body: bytes, name: str) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mtasts.core.addresses import connect_order, forbidden
+from postfix_mtasts.core.addresses import connect_order, forbidden, network
 
 PUBLIC = [
     "1.1.1.1",
@@ -170,3 +170,17 @@ ORDERS = [
 def test_connect_order(title: str, v6: list[str], v4: list[str], want: tuple[str, ...]) -> None:
     """What is tried, and in which order."""
     assert connect_order(v6, v4) == want
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+    ],
+)
+def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
+    """An IPv6 /64 is given to one customer."""
+    assert (network(one) == network(other)) is same

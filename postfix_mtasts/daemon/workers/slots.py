@@ -21,7 +21,6 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv6Address, ip_address
 
 from ...core.ports import Urgency
 
@@ -47,17 +46,11 @@ class Ticket:
     """One fetch, from its asking for a place to its end."""
 
     urgency: Urgency
-    place: str  # the network it connects to first (see network), or the host where only its name is known
+    place: str  # the network it connects to first (see core.addresses.network), or the host where only its name is known
     asked_at: float  # seconds of a clock that nobody can set, like all times here
     began_at: float = 0.0
     early: bool = False  # it gave way before it had its PATIENCE
     state: _State = field(default=_State.READY, repr=False)
-
-
-def network(address: str) -> str:
-    """Return what counts as one address: an IPv6 /64 belongs to one customer."""
-    parsed = ip_address(address)
-    return str(int(parsed) >> 64) if isinstance(parsed, IPv6Address) else address
 
 
 class Slots:

@@ -32,6 +32,7 @@ from ...adapters.dns.client import DnsClient
 from ...adapters.https.fetch import Transfer
 from ...adapters.https.tls import make_context
 from ...core import tlsrpt
+from ...core.addresses import network
 from ...core.dane import DaneFacts
 from ...core.dnsdata import DnsAnswer
 from ...core.names import Domain
@@ -40,7 +41,7 @@ from ...errors import DnsError, MtaStsError
 from ...resolving import dane
 from ...resolving.discovery import Located, fetch, locate
 from ...resolving.world import dns_client, make_sources
-from .slots import Slots, Ticket, network
+from .slots import Slots, Ticket
 from .threads import Crew
 from .turns import Turns
 from .wire import (

@@ -15,7 +15,6 @@ from postfix_mtasts.daemon.workers.slots import (
     WAITING_MOST,
     Slots,
     Ticket,
-    network,
 )
 
 LOOKUP, EXPIRING, UPKEEP = Urgency.LOOKUP, Urgency.EXPIRING, Urgency.UPKEEP
@@ -258,17 +257,3 @@ def test_no_more_wait_than_can_be_served() -> None:
     world.ask(WAITING_MOST - 2)
     assert world.slots.drop(world.now) == oldest[:2]
     assert refresh[0] not in world.slots.drop(world.now)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("192.0.2.1", "192.0.2.1", True),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("2001:db8::1", "2001:db8::2", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-    ],
-)
-def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
-    """An IPv6 /64 is given to one customer."""
-    assert (network(one) == network(other)) is same
