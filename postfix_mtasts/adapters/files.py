@@ -11,9 +11,9 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from ..core.quoting import KV
 
@@ -54,6 +54,24 @@ def make_private(folder: Path) -> Path:
     """Make *folder*, mode 0700, with its parents where they are missing; it may exist. Raises: OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def typed(kind: type[T], row: Mapping[str, Any]) -> T:
+    """Make the dataclass *kind* of *row*, an object read from JSON. Raises: TypeError for other keys or types."""
+    made = kind(**row)
+    for name, hint in get_type_hints(kind).items():
+        value = getattr(made, name)
+        if not _fits(value, hint):
+            raise TypeError(f"{name} is of another type: {value!r:.100}")
+    return made
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if isinstance(value, bool) or hint is bool:  # to Python a bool is an int as well
+        return isinstance(value, bool) and hint is bool
+    if hint is float:
+        return isinstance(value, int | float) and abs(value) < 1e300  # which NaN is not
+    return isinstance(value, tuple if get_origin(hint) is tuple else hint)
 
 
 def look_into(folder: Path) -> dict[str, dict[str, Any]]:
@@ -98,11 +116,14 @@ class StateFolder:
                 os.replace(path, aside)
         return found
 
-    def rows(self, kind: Callable[..., T]) -> Iterator[tuple[str, T]]:
-        """Yield every object as *kind*; what another version wrote is logged and left out. Raises: OSError."""
+    def rows(self, kind: type[T]) -> Iterator[tuple[str, T]]:
+        """Yield every object as *kind*; what is damaged, or of another version, is logged and left out.
+
+        Raises: OSError.
+        """
         for name, row in self.load().items():
             try:
-                yield name, kind(**row)
+                yield name, typed(kind, row)
             except TypeError as error:
                 log.error("state-unreadable %s", KV(name=name, reason=error))
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..adapters.files import StateFolder
+from ..adapters.files import StateFolder, typed
 from ..core.names import Domain
 from ..core.quoting import KV
 
@@ -110,9 +110,9 @@ def _rows(folder: StateFolder) -> Iterable[tuple[Domain, Checked]]:
     for name, row in folder.load().items():
         try:
             yield Domain(name), _from_row(row)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError) as error:
             log.error("state-unreadable %s", KV(name=name, reason=f"{type(error).__name__}: {error}"))
 
 
 def _from_row(row: Mapping[str, Any]) -> Checked:
-    return Checked(float(row["at"]), str(row["verdict"]), tuple(Remark(**remark) for remark in row["remarks"]))
+    return typed(Checked, {**row, "remarks": tuple(typed(Remark, remark) for remark in row["remarks"])})

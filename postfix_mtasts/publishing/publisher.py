@@ -16,12 +16,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..adapters.files import StateFolder
+from ..adapters.files import StateFolder, typed
 from ..core import publication as rules
 from ..core.names import Domain
 from ..core.policy import Policy, parse_policy
@@ -53,6 +53,15 @@ class Served:
 Table = Mapping[Domain, Served]
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A publication, as the history has it."""
+
+    text: str
+    current: bool
+    owed_until: float
+
+
 class History:
     """The publications on disk, one JSON object a domain."""
 
@@ -66,9 +75,8 @@ class History:
 
     def save(self, publication: Publication) -> None:
         """Raises: OSError."""
-        text = publication.text.decode()
-        row = {"text": text, "current": publication.current, "owed_until": publication.owed_until}
-        self._folder.save(publication.domain, row)
+        row = _Row(publication.text.decode(), publication.current, publication.owed_until)
+        self._folder.save(publication.domain, asdict(row))
 
     def remove(self, domain: Domain) -> None:
         """Raises: OSError."""
@@ -80,13 +88,14 @@ def publications(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Domain
     for name, row in rows.items():
         try:
             yield Domain(name), _from_row(Domain(name), row)
-        except (KeyError, TypeError, ValueError, InputError) as error:
+        except (TypeError, ValueError, InputError) as error:
             log.error("history-unreadable %s", KV(domain=name, reason=f"{type(error).__name__}: {error}"))
 
 
-def _from_row(domain: Domain, row: Mapping[str, Any]) -> Publication:
-    text = str(row["text"]).encode()
-    return Publication(domain, text, parse_policy(text).max_age, bool(row["current"]), float(row["owed_until"]))
+def _from_row(domain: Domain, values: Mapping[str, Any]) -> Publication:
+    row = typed(_Row, values)
+    text = row.text.encode()
+    return Publication(domain, text, parse_policy(text).max_age, row.current, row.owed_until)
 
 
 class Publisher:

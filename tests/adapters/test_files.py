@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,45 @@ def test_looking_into_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> N
     """A command must leave nothing behind."""
     assert look_into(tmp_path / "absent") == {}
     assert os.listdir(tmp_path) == []
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str | None
+    number: int
+    at: float
+    fine: bool = True
+    more: tuple[str, ...] = ()
+
+
+GOOD = {"name": None, "number": 1, "at": 2.5}
+
+ROWS = [
+    ("as it was written", {}, True),
+    ("a whole number of seconds", {"at": 3}, True),
+    ("a number in quotes", {"number": "1"}, False),
+    ("a truth in the place of a number", {"number": True}, False),
+    ("a fraction in the place of a count", {"number": 1.5}, False),
+    ("no number of seconds", {"at": float("nan")}, False),
+    ("seconds without end", {"at": float("inf")}, False),
+    ("more seconds than a float can hold", {"at": 10**400}, False),
+    ("null where a number is due", {"at": None}, False),
+    ("a list in the place of a name", {"name": ["x"]}, False),
+    ("a word in the place of a truth", {"fine": "false"}, False),
+    ("text in the place of many", {"more": "abc"}, False),
+    ("an unknown key", {"other": 1}, False),
+]
+
+
+@pytest.mark.parametrize(("title", "change", "taken"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_row_with_a_value_of_another_type_is_as_if_absent(
+    title: str, change: dict[str, object], taken: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One log line names it; the others are read."""
+    folder = StateFolder(tmp_path)
+    folder.save("a.example", GOOD)
+    folder.save("b.example", GOOD | change)
+    assert [name for name, _ in folder.rows(Row)] == (["a.example", "b.example"] if taken else ["a.example"])
+    assert [record.getMessage().split()[:2] for record in caplog.records] == (
+        [] if taken else [["state-unreadable", "name=b.example"]]
+    )
