@@ -19,7 +19,9 @@ YAML is taken in tree.py.
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -39,6 +41,7 @@ from .tree import ALIAS, MERGE, SyntaxFault, below, compose, flow, kind, line, w
 from .values import READERS, parse_map_name
 
 SIZE_LIMIT = 128 * 1024  # bytes of a file: forty times the one with every setting and its explanation
+WRITER_WAIT = 5.0  # seconds for somebody to begin to write into a named pipe
 RETIRED = {"cache.backend": "diskcache"}  # settings of earlier versions, and the value that is passed over
 DEFAULT = "default"  # where a value came from that the file does not give
 
@@ -62,10 +65,13 @@ def read(path: str | None, again: bool = False) -> Loaded:
     """
     file = DEFAULT_CONFIG_FILE if path is None else path
     try:
-        with open(file, "rb", opener=_open_at_once if again else None) as stream:
-            if again and (stream.isatty() or stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)):
+        with open(file, "rb", opener=_open_at_once) as stream:
+            is_pipe = stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+            if again and (is_pipe or stream.isatty()):
                 raise ConfigError([f"{quote(file)}: a pipe or a terminal cannot be read again; name a regular file"])
-            data = stream.read(SIZE_LIMIT + 1)
+            data = _first_of_pipe(stream.fileno()) if is_pipe else b""
+            os.set_blocking(stream.fileno(), True)
+            data += stream.read(SIZE_LIMIT + 1 - len(data))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         if path is None and isinstance(error, FileNotFoundError):
             return replace(load(file, "", os.environ), file=None)
@@ -85,6 +91,23 @@ def read(path: str | None, again: bool = False) -> Loaded:
 def _open_at_once(path: str, flags: int) -> int:
     """Open a pipe, too, without waiting for somebody who writes."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _first_of_pipe(descriptor: int) -> bytes:
+    """Return what is in a pipe, once there is something; nothing where it is at its end, or its writer takes time.
+
+    Raises: OSError where nobody begins to write into it.
+    """
+    pipe = select.poll()
+    pipe.register(descriptor, select.POLLIN)
+    ready = pipe.poll(WRITER_WAIT * 1000)
+    try:
+        data = os.read(descriptor, SIZE_LIMIT + 1)
+    except BlockingIOError:
+        return b""
+    if not ready and not data:
+        raise OSError(errno.EPIPE, "nobody writes into this pipe")
+    return data
 
 
 def load(file: str, text: str, environ: Mapping[str, str] = MappingProxyType({})) -> Loaded:

@@ -7,6 +7,8 @@ moment of a renewal, is left alone: the certificate in use stays in use.
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -71,7 +73,7 @@ class CertificateFiles:
         stamp = tuple(part for file in files for part in _stamp(file))
         if self._stamps.get(name) == stamp:
             return
-        pem = b"\n".join(_read(file) for file in files)
+        pem = b"\n".join(read_file(file) for file in files)
         certificate = read_certificate(pem)
         self._changed(name, certificate)
         self.certificates[name], self._stamps[name] = certificate, stamp
@@ -83,6 +85,9 @@ def _stamp(file: Path) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _read(file: Path) -> bytes:
-    with file.open("rb") as stream:
+def read_file(file: Path) -> bytes:
+    """Read one file, without waiting for who might write into a pipe. Raises: OSError, ValueError."""
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise ValueError(f"{file}: is not a regular file")
         return stream.read(SIZE_LIMIT)

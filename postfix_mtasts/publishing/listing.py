@@ -18,6 +18,7 @@ from ..core.names import Domain
 from ..core.policy import parse_policy
 from ..core.record import select_record
 from ..errors import DnsError, RecordError, StoreError
+from .certfiles import read_file
 from .certificates import read_certificate
 from .host import HOST_LABEL
 from .policyfiles import NOTHING_READ, PolicyFile, Reading, read_folder
@@ -126,7 +127,7 @@ def _certificate_end(publish: PublishSettings, name: str, faults: list[str]) -> 
     else:
         path = Path(publish.certificate_directory or "") / name / "fullchain.pem"
     try:
-        return read_certificate(path.read_bytes()).not_after
+        return read_certificate(read_file(path)).not_after
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError)
         faults.append(f"no certificate for {name}" if missing else f"certificate of {name}: {error}")

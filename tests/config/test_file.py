@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import threading
 from pathlib import Path
 from textwrap import dedent
 
@@ -467,6 +468,42 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
         assert read(f"/dev/fd/{reader}").settings.log.format == "json"
     finally:
         os.close(reader)
+
+
+def test_a_named_pipe_that_nobody_writes_into_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, a start waited for ever without a word."""
+    monkeypatch.setattr(configfile, "WRITER_WAIT", 0.01)
+    path = tmp_path / "config.yml"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError) as caught:
+        read(str(path))
+    assert caught.value.faults == [f"{path}: cannot be read: nobody writes into this pipe; name a readable file"]
+
+
+def test_a_named_pipe_whose_writer_comes_later_is_read(tmp_path: Path) -> None:
+    """As in: make-config >pipe & postfix-mtasts daemon --config pipe."""
+    path = tmp_path / "config.yml"
+    os.mkfifo(path)
+    writing = threading.Thread(target=path.write_text, args=("log: {format: json}\n",))
+    writing.start()
+    assert read(str(path)).settings.log.format == "json"
+    writing.join()
+
+
+def test_a_pipe_whose_writer_takes_time_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long, as long as it has the pipe open."""
+    monkeypatch.setattr(configfile, "WRITER_WAIT", 0.01)
+    reader, writer = os.pipe()
+    set_blocking = os.set_blocking
+
+    def later(descriptor: int, blocking: bool) -> None:  # reading begins
+        set_blocking(descriptor, blocking)
+        os.write(writer, b"log: {format: json}\n")
+        os.close(writer)
+
+    monkeypatch.setattr(os, "set_blocking", later)
+    assert read(f"/dev/fd/{reader}").settings.log.format == "json"
+    os.close(reader)
 
 
 def test_a_setting_of_an_earlier_version_is_passed_over() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,11 @@ def test_what_is_no_certificate_is_a_fault(text: str, world: World) -> None:
     (world.folder / NAME / "fullchain.pem").write_text(text)
     world.look()
     assert world.files.faults.keys() == {NAME}
+
+
+def test_a_pipe_in_the_place_of_a_file_is_a_fault(world: World) -> None:
+    """Nobody may ever write into it: opening it as a file would hold up the start."""
+    world.certify(chain=False)
+    os.mkfifo(world.folder / NAME / "fullchain.pem")
+    world.look()
+    assert "fullchain.pem: is not a regular file" in world.files.faults[NAME]

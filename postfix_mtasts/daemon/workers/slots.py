@@ -46,7 +46,7 @@ class Ticket:
     """One fetch, from its asking for a place to its end."""
 
     urgency: Urgency
-    place: str  # the network it connects to first (see core.addresses.network), or the host where only its name is known
+    place: str  # the network it connects to first (core.addresses), or the host where only its name is known
     asked_at: float  # seconds of a clock that nobody can set, like all times here
     began_at: float = 0.0
     early: bool = False  # it gave way before it had its PATIENCE
