@@ -16,6 +16,7 @@ from typing import TypeVar
 from ..config.file import Loaded
 from ..daemon.directory import CONTROL, store_directory
 from ..daemon.operating.messages import Request
+from ..errors import StoreBusyError
 from . import client
 from .client import Ask
 
@@ -50,8 +51,12 @@ def connected(loaded: Loaded, make: bool = True) -> Iterator[Ask]:
     else:
         from .offline import alone  # importing it takes as long as a whole answer from a daemon
 
-        with alone(loaded, directory) as ask_store:
-            yield ask_store
+        try:
+            with alone(loaded, directory) as ask_store:
+                yield ask_store
+        except StoreBusyError as error:
+            told = "and that one offers no control socket; if it is the daemon, its log says why"
+            raise StoreBusyError(f"{error}, {told}") from None
 
 
 def _become_owner(directory: Path) -> None:

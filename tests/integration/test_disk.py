@@ -109,6 +109,26 @@ def test_a_start_on_a_disk_that_cannot_be_written(
     assert [internet.gets(name) for name in (known, new)] == [1, 1]
 
 
+def test_commands_on_a_read_only_mount(internet: Internet, tmp_path: Path, small_disk: Path) -> None:
+    """They show what is stored; beside a daemon, which has no control socket there, they name the right process."""
+    internet.publish("readonly.disk.test", GOOD)
+    daemon = Daemon(tmp_path / "daemon", internet.config(cache={"directory": str(small_disk / "store")}))
+    with daemon:
+        assert daemon.ask("postfix", "readonly.disk.test") == ENFORCED
+    remount(small_disk, "ro")
+    listed = cache(daemon, "list")
+    assert (listed.returncode, "readonly.disk.test" in listed.stdout) == (0, True)
+    forgotten = cache(daemon, "forget", "readonly.disk.test")
+    assert (forgotten.returncode, "Traceback" in forgotten.stderr) == (69, False)
+    with daemon:
+        refused_ = cache(daemon, "list")
+        assert refused_.returncode == 69
+        assert refused_.stderr == (
+            f"postfix-mtasts: {small_disk}/store: in use by process {daemon.pid}; one process at a time can hold "
+            "a store, and that one offers no control socket; if it is the daemon, its log says why\n"
+        )
+
+
 def test_a_damaged_store_is_set_aside(internet: Internet, tmp_path: Path) -> None:
     """Under another name, with a line in the log; a new one is begun, and nothing waits for a human."""
     internet.publish("damaged.disk.test", GOOD)

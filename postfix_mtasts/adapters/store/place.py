@@ -78,7 +78,8 @@ class Place:
 def holder(directory: Path) -> int | None:
     """Return the process that holds the lock, and leave the lock alone; None if nobody does, or if that cannot be told.
 
-    Source: proc_locks(5). The file HOLDER can be older than the lock, on a read-only mount.
+    Source: proc_locks(5), which leaves out processes of other containers. The
+    file HOLDER can be older than the lock, on a read-only mount.
     """
     try:
         found = os.stat(directory)
@@ -87,7 +88,7 @@ def holder(directory: Path) -> int | None:
         return None
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     for _, kind, _, _, process, where, *_ in map(str.split, locks):
-        if (kind, where) == ("FLOCK", place):
+        if (kind, where) == ("FLOCK", place) and int(process) > 0:
             return int(process)
     return None
 
@@ -149,6 +150,8 @@ def _tell_holder(directory: Path) -> None:
 
 
 def _holder(directory: Path) -> str:
+    if process := holder(directory):
+        return f"process {process}"
     try:
         file = os.open(directory / HOLDER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -38,13 +38,28 @@ def test_it_is_held_by_one_at_a_time(place: Place, directory: Path) -> None:
     other.release()
 
 
-@pytest.mark.parametrize("said", [None, b"", b"not a number\n"])
+@pytest.mark.parametrize("said", [None, b"", b"not a number\n", b"1\n"])
 def test_the_lock_needs_no_file(place: Place, directory: Path, said: bytes | None) -> None:
-    """The file only makes the message better."""
+    """The kernel says who holds it; the file may be older, or missing."""
     (directory / "lock").unlink()
     if said is not None:
         (directory / "lock").write_bytes(said)
-    with pytest.raises(StoreBusyError, match="in use by another process"):
+    with pytest.raises(StoreBusyError, match=f"in use by process {os.getpid()};"):
+        Place(directory).hold()
+
+
+@pytest.mark.parametrize(
+    ("said", "who"), [(None, "another process"), (b"no number\n", "another process"), (b"7\n", "process 7")]
+)
+def test_where_the_kernel_does_not_say_the_file_does(
+    place: Place, directory: Path, said: bytes | None, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder in another container."""
+    monkeypatch.setattr("postfix_mtasts.adapters.store.place.holder", lambda directory: None)
+    (directory / "lock").unlink()
+    if said is not None:
+        (directory / "lock").write_bytes(said)
+    with pytest.raises(StoreBusyError, match=f"in use by {who};"):
         Place(directory).hold()
 
 
