@@ -11,6 +11,7 @@ itself, which has threads by then, could find a lock held for ever.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -27,7 +28,7 @@ from ...core.quoting import KV
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 1.0  # seconds for the forkserver to fork; the event loop waits for it
+PATIENCE = 1.0  # seconds for the forkserver to fork
 _STDERR = 2
 _PACKAGE = str(Path(__file__).parents[2])
 _START = """
@@ -52,7 +53,7 @@ class Child(Protocol):
 
 
 class Launcher(Protocol):
-    def __call__(self, theirs: socket.socket, ca_file: str | None) -> Child:
+    async def __call__(self, theirs: socket.socket, ca_file: str | None) -> Child:
         """Have a worker run that speaks over *theirs*. Raises: OSError."""
 
 
@@ -71,8 +72,11 @@ class _Started:
         return f"it ended with status {self._process.wait()}"  # a killed process ends in microseconds
 
 
-def start_afresh(theirs: socket.socket, ca_file: str | None = None) -> Child:
-    """Start a new interpreter, which takes a tenth of a second; a Launcher."""
+async def start_afresh(theirs: socket.socket, ca_file: str | None = None) -> Child:
+    """Start a new interpreter, which takes a tenth of a second; a Launcher.
+
+    From the main thread: a worker ends with the thread that it came from (see worker.become).
+    """
     # -P: a requests.py in the working directory is not ours to run
     command = [sys.executable, "-P", "-c", _START, _PACKAGE, str(theirs.fileno()), str(os.getpid())]
     return _Started(subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]))
@@ -118,23 +122,20 @@ class Forkserver:
             finally:
                 os._exit(1)
         theirs.close()
-        ours.settimeout(PATIENCE)
+        ours.setblocking(False)
         self._socket: socket.socket | None = ours
+        self._turn = asyncio.Lock()  # one question, one answer
 
-    def __call__(self, theirs: socket.socket, ca_file: str | None) -> Child:
-        """Fork a worker; a Launcher."""
-        if self._socket is not None:
-            try:
-                socket.send_fds(self._socket, [json.dumps(ca_file).encode()], [theirs.fileno()])
-                answer, descriptors, _, _ = socket.recv_fds(self._socket, 1024, 1)
-                if descriptors:
-                    return _Forked(int(answer), descriptors[0])
-                reason = answer.decode() or "it ended"
-            except OSError as error:
-                reason = str(error) or type(error).__name__
-            log.error("forkserver-lost %s", KV(reason=reason))
-            self.close()
-        return start_afresh(theirs, ca_file)
+    async def __call__(self, theirs: socket.socket, ca_file: str | None) -> Child:
+        """Fork a worker; a Launcher. Other work of the loop goes on while the forkserver is waited for."""
+        async with self._turn:
+            if self._socket is not None:
+                try:
+                    return await _ask(self._socket, theirs, ca_file)
+                except OSError as error:
+                    log.error("forkserver-lost %s", KV(reason=str(error) or "it did not answer in time"))
+                    self.close()
+        return await start_afresh(theirs, ca_file)
 
     def close(self) -> None:
         """End it, and all workers that were forked from it with it."""
@@ -145,6 +146,22 @@ class Forkserver:
                 os.kill(self._pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
+
+
+async def _ask(forkserver: socket.socket, theirs: socket.socket, ca_file: str | None) -> Child:
+    """Raises: OSError."""
+    loop, answered = asyncio.get_running_loop(), asyncio.Event()
+    socket.send_fds(forkserver, [json.dumps(ca_file).encode()], [theirs.fileno()])
+    loop.add_reader(forkserver, answered.set)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await answered.wait()
+    finally:
+        loop.remove_reader(forkserver)
+    answer, descriptors, _, _ = socket.recv_fds(forkserver, 1024, 1)
+    if not descriptors:
+        raise OSError(answer.decode() or "it ended")
+    return _Forked(int(answer), descriptors[0])
 
 
 def _run(commands: socket.socket, parent: int, ca_file: str | None) -> None:

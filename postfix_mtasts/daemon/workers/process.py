@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from .launching import Launcher, start_afresh
+from .launching import Child, Launcher, start_afresh
 from .wire import Job, Orders, job_to_json, orders_to_json
 
 LINE_LIMIT = 4 << 20  # bytes of one answer: a policy of 64 KiB, escaped, many times over
@@ -38,11 +38,11 @@ Lost: TypeAlias = "Callable[[WorkerProcess, str], None]"
 
 
 class WorkerProcess(asyncio.Protocol):
-    """A process and the socket to it. Raises: OSError.
+    """A process and the socket to it. Raises: OSError where there can be no socket.
 
     Args:
         heard: told each line that it says, an object.
-        lost: told once that it is gone, and why.
+        lost: told once that it is gone, or cannot be started, and why.
         launch: makes the process.
     """
 
@@ -64,21 +64,26 @@ class WorkerProcess(asyncio.Protocol):
         self._pings = 0
         self._used = 0.0  # seconds of the processor, when it was last looked at
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._child = launch(theirs, orders.fetch.ca_file)
-            except OSError:
-                ours.close()
-                raise
+        self._child: Child | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._unsent = [orders_to_json(orders)]
-        self._connecting = self._loop.create_task(self._connect(ours))
+        self._starting = self._loop.create_task(self._start(launch, orders.fetch.ca_file, ours, theirs))
 
     @property
-    def pid(self) -> int:
-        return self._child.pid
+    def pid(self) -> int | None:
+        """None while it is being started."""
+        return self._child.pid if self._child is not None else None
 
-    async def _connect(self, ours: socket.socket) -> None:
+    async def _start(self, launch: Launcher, ca_file: str | None, ours: socket.socket, theirs: socket.socket) -> None:
+        try:
+            with theirs:
+                self._child = await launch(theirs, ca_file)
+        except OSError as error:
+            ours.close()
+            self._lost(self, self.why or str(error))
+            return
+        if self.why:  # it was killed meanwhile; the connection ends at once
+            self._child.end()
         ours.setblocking(False)
         await self._loop.create_unix_connection(lambda: self, sock=ours)
 
@@ -158,7 +163,7 @@ class WorkerProcess(asyncio.Protocol):
     def kill(self, why: str) -> str:
         """End it, and say how it ended; the pool gives its jobs to others once `lost` is called."""
         self.why = self.why or why
-        how = self._child.end()
+        how = self._child.end() if self._child is not None else ""
         if self._transport is not None:
             self._transport.abort()
         return how

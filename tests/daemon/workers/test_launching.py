@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ class Talk:
         self.ours, theirs = socket.socketpair()
         self.ours.settimeout(30)
         with theirs:
-            self.child: Child = launch(theirs, None)
+            self.child: Child = asyncio.run(_launched(launch, theirs))
         self._lines = self.ours.makefile("rb")
         self.say(orders_to_json(Orders(DnsSettings(), FetchSettings(), 15.0)))
 
@@ -44,6 +45,10 @@ class Talk:
     def close(self) -> None:
         self._lines.close()
         self.ours.close()
+
+
+async def _launched(launch: Launcher, theirs: socket.socket) -> Child:
+    return await launch(theirs, None)
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ def test_it_ends_with_its_socket(afresh: Talk) -> None:
 
 
 FORKING = """
-import json, os, signal, socket, sys, threading
+import asyncio, json, os, signal, socket, sys, threading
 from postfix_mtasts.daemon.workers.launching import Forkserver
 from tests.daemon.workers.test_launching import Talk
 kept = os.open("/dev/null", os.O_RDONLY)
@@ -131,6 +136,29 @@ print(json.dumps(other.hear() == {{"ready": other.child.pid}}))
 other.child.end()
 """)
     assert (ready, ended, fresh) == (True, None, True)
+
+
+def test_a_forkserver_that_stands_still_holds_up_nothing() -> None:
+    """The loop answers Postfix while it waits; two workers that are wanted at once both come."""
+    meanwhile, pids = run("""
+async def main():
+    os.kill(forks._pid, signal.SIGSTOP)
+    ours, theirs = zip(*[socket.socketpair() for _ in range(2)])
+    launching, turns = [asyncio.create_task(forks(each, None)) for each in theirs], 0
+    while not launching[0].done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    print(json.dumps(turns > 1))
+    children = [await each for each in launching]
+    print(json.dumps(len({child.pid for child in children})))
+    for child in children:
+        child.end()
+    for each in (*ours, *theirs):
+        each.close()
+asyncio.run(main())
+forks.close()
+""")
+    assert (meanwhile, pids) == (True, 2)
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["at rest", "stopped"])

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import signal
+import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from postfix_mtasts.config.settings import DnsSettings, FetchSettings
 from postfix_mtasts.core.names import Domain
 from postfix_mtasts.daemon.workers import process as module
+from postfix_mtasts.daemon.workers.launching import Child, Launcher, start_afresh
 from postfix_mtasts.daemon.workers.process import LINE_LIMIT, Task, WorkerProcess
 from postfix_mtasts.daemon.workers.wire import Discover, Orders, Tlsrpt
 from tests.support.servers.dnsserver import DnsServer
@@ -26,11 +28,11 @@ ORDERS = Orders(DnsSettings(), FetchSettings(), 15.0)
 class World:
     """A worker process, what it said, and why it was lost."""
 
-    def __init__(self, orders: Orders = ORDERS) -> None:
+    def __init__(self, orders: Orders = ORDERS, launch: Launcher = start_afresh) -> None:
         self.said: list[dict[str, Any]] = []
         self.lost: list[str] = []
         self.process = WorkerProcess(
-            orders, lambda _, line: self.said.append(line), lambda _, why: self.lost.append(why)
+            orders, lambda _, line: self.said.append(line), lambda _, why: self.lost.append(why), launch
         )
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -40,6 +42,11 @@ class World:
 
     async def ready(self) -> None:
         await self.until(lambda: self.process.ready)
+
+    async def pid(self) -> int:
+        await self.until(lambda: self.process.pid)
+        assert self.process.pid is not None
+        return self.process.pid
 
     async def end(self) -> None:
         self.process.kill("the test ends")
@@ -67,11 +74,41 @@ async def test_a_job_and_its_answer() -> None:
 
 
 @in_loop
+async def test_a_process_that_is_killed_while_it_is_started() -> None:
+    """It ends once it is there, and is told of once."""
+    go_on, children = asyncio.Event(), []
+
+    async def slow(theirs: socket.socket, ca_file: str | None) -> Child:
+        await go_on.wait()
+        children.append(await start_afresh(theirs, ca_file))
+        return children[0]
+
+    world = World(launch=slow)
+    world.process.kill("it is not needed any more")
+    go_on.set()
+    await world.until(lambda: world.lost)
+    assert world.lost == ["it is not needed any more"]
+    assert children[0].end() == "it ended with status -9"
+
+
+@in_loop
+async def test_a_process_that_cannot_be_started() -> None:
+    """The reason is the system's."""
+
+    async def fails(theirs: socket.socket, ca_file: str | None) -> Child:
+        raise OSError("no process is left")
+
+    world = World(launch=fails)
+    await world.until(lambda: world.lost)
+    assert world.lost == ["no process is left"]
+
+
+@in_loop
 async def test_a_process_that_is_killed() -> None:
     """It is told once, with its status."""
     world = World()
     await world.ready()
-    os.kill(world.process.pid, signal.SIGKILL)
+    os.kill(await world.pid(), signal.SIGKILL)
     await world.until(lambda: world.lost)
     assert world.lost == ["it ended with status -9"]
 
@@ -105,7 +142,7 @@ def test_one_that_is_stopped_stands_still(monkeypatch: pytest.MonkeyPatch, start
         world = World()
         if started:
             await world.ready()
-        os.kill(world.process.pid, signal.SIGSTOP)
+        os.kill(await world.pid(), signal.SIGSTOP)
         await world.until(world.process.stands_still)
         await world.end()
 
