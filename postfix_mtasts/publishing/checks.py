@@ -1,6 +1,7 @@
 """The published domains, checked as senders see them: once a day, and soon after a change.
 
-The examination itself is handed in (it is what `check` does); its outcome is
+The examination itself is handed in (it is what `check` does with several
+domains: side by side, a mail host that they share only once); its outcome is
 kept on disk, so that the dashboard has something to show after a restart.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Checked:
     remarks: tuple[Remark, ...]
 
 
-Examine = Callable[[Domain], Checked]
+Examine = Callable[[Sequence[Domain]], Iterable[tuple[Domain, Checked]]]
 
 
 class Checks:
@@ -77,28 +78,37 @@ class Checks:
             self._lock.notify_all()
 
     def run(self) -> None:
-        """Check what is due, one domain after the other, until `stop`."""
+        """Check all that is due, until `stop`."""
         while not self._stopped:
-            if (domain := self.next_due()) is not None:
-                self.attend(domain)
+            if domains := self.due():
+                self.attend(domains)
                 continue
             with self._lock:
-                self._lock.wait_for(lambda: self._stopped or self.next_due() is not None, LOOK_EVERY)
+                self._lock.wait_for(lambda: self._stopped or bool(self.due()), LOOK_EVERY)
 
-    def next_due(self) -> Domain | None:
-        """Return the domain that has been due longest."""
+    def due(self) -> list[Domain]:
+        """Return the domains that are due, the one that has been for longest first."""
         now = self._wall()
         due = [domain for domain in self._wanted if self._due.get(domain, 0.0) <= now]
-        return min(due, key=lambda domain: self._due.get(domain, 0.0)) if due else None
+        return sorted(due, key=lambda domain: self._due.get(domain, 0.0))
 
-    def attend(self, domain: Domain) -> None:
-        """Check *domain* now and keep the outcome."""
-        self._due[domain] = self._wall() + AGAIN_AFTER
+    def attend(self, domains: Sequence[Domain]) -> None:
+        """Check *domains* now and keep the outcomes."""
+        missing = dict.fromkeys(domains)
+        for domain in domains:
+            self._due[domain] = self._wall() + AGAIN_AFTER
         try:
-            checked = self._examine(domain)
+            for domain, checked in self._examine(domains):
+                self._keep(domain, checked)
+                del missing[domain]
         except Exception:
-            log.exception("internal-error %s", KV(part="checks", domain=domain))
-            return
+            if len(domains) == 1:
+                log.exception("internal-error %s", KV(part="checks", domain=domains[0]))
+                return
+            for domain in missing:  # a bug that one of them meets costs the others nothing
+                self.attend([domain])
+
+    def _keep(self, domain: Domain, checked: Checked) -> None:
         self.last[domain] = checked
         try:
             self._folder.save(domain, asdict(checked))

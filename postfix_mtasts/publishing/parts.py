@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..adapters.clock import SystemClock
@@ -23,7 +23,7 @@ from ..core.quoting import KV
 from ..errors import DnsError
 from ..process.listeners import split_inet
 from ..resolving.audit.outside import outside
-from ..resolving.audit.run import examine_one
+from ..resolving.audit.run import examine
 from ..resolving.world import dns_client
 from .admin import Admin
 from .certfiles import CertificateFiles
@@ -178,10 +178,12 @@ class Parts:
         self.host.unknown_names += 1
         log.debug("unknown-name %s", KV(name=name))
 
-    def _examine(self, domain: Domain) -> Checked:
-        report = examine_one(domain, outside(self._settings, True, EXPIRY_DAYS))
-        remarks = (Remark(each.code, each.severity, each.subject, each.text, each.advice) for each in report.findings)
-        return Checked(self._clock.wall(), report.verdict, tuple(remarks))
+    def _examine(self, domains: Sequence[Domain]) -> Iterator[tuple[Domain, Checked]]:
+        for report in examine(domains, outside(self._settings, True, EXPIRY_DAYS)):
+            remarks = (
+                Remark(each.code, each.severity, each.subject, each.text, each.advice) for each in report.findings
+            )
+            yield report.domain, Checked(self._clock.wall(), report.verdict, tuple(remarks))
 
     # -- what the administrator sees -----------------------------------------------
 

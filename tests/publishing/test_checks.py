@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,16 @@ D = Domain("example.com")
 class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, 1_700_000_000.0
-        self.examined: list[Domain] = []
+        self.examined: list[list[Domain]] = []
         self.restart()
 
-    def examine(self, domain: Domain) -> Checked:
-        self.examined.append(domain)
-        if domain.startswith("bug"):
-            raise ZeroDivisionError
-        return Checked(
-            self.now, "warning", (Remark("mx-unused", "warning", "*.x", "It matches nothing.", "Take it out."),)
-        )
+    def examine(self, domains: Sequence[Domain]) -> Iterator[tuple[Domain, Checked]]:
+        self.examined.append(list(domains))
+        for domain in domains:
+            if domain.startswith("bug"):
+                raise ZeroDivisionError
+            remark = Remark("mx-unused", "warning", "*.x", "It matches nothing.", "Take it out.")
+            yield domain, Checked(self.now, "warning", (remark,))
 
     def restart(self) -> None:
         self.checks = Checks(self.folder, self.examine, lambda: self.now)
@@ -34,9 +35,9 @@ class World:
     def due(self) -> list[Domain]:
         """What a thread would take now, in its order."""
         taken = []
-        while (domain := self.checks.next_due()) is not None:
-            self.checks.attend(domain)
-            taken.append(domain)
+        while domains := self.checks.due():
+            self.checks.attend(domains)
+            taken += domains
         return taken
 
 
@@ -53,6 +54,15 @@ def test_a_new_domain_is_checked_at_once_and_then_daily(world: World) -> None:
     assert world.due() == []
     world.now += 1
     assert world.due() == [D]
+
+
+def test_what_is_due_is_checked_together(world: World) -> None:
+    """So that a mail host they share is asked once."""
+    domains = [Domain(f"d{number}.example") for number in range(100)]
+    world.checks.want(dict.fromkeys(domains, "a1"))
+    world.due()
+    assert world.examined == [domains]
+    assert world.checks.last.keys() == set(domains)
 
 
 def test_a_changed_policy_is_checked_once_dns_has_followed(world: World) -> None:
