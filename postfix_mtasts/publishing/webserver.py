@@ -275,7 +275,8 @@ class _Client(asyncio.Protocol):
         """End the connection at once."""
         if self._transport is not None:
             abort = getattr(self._transport, "abort", self._transport.close)
-            abort()
+            with contextlib.suppress(AttributeError):  # Python 3.11.2, where TLS is being closed already
+                abort()
         elif self._task is not None:
             self._task.cancel()
         self._server.gone(self, self._protocol)

@@ -438,3 +438,19 @@ def test_what_never_reaches_the_handler_is_counted_and_names_no_library(
     assert b"python" not in answer.lower()
     assert b"\r\nserver: postfix-mtasts\r\n" in answer.lower()
     assert world.host.requests == {str(status): 1}
+
+
+def test_a_connection_that_is_being_closed_may_be_ended(world: World) -> None:
+    """Debian 12's Python has a transport without its protocol then, and the end of the server met it."""
+    sock = world.connect()
+    wait_until(lambda: any(client._transport for client in world.server._clients), "the handshake is over")
+
+    async def end() -> None:
+        for client in list(world.server._clients):
+            assert client._transport is not None
+            for _ in range(2):  # as by aiohttp, and by its client
+                client._transport.close()
+            client.abort()
+
+    asyncio.run_coroutine_threadsafe(end(), world.loop).result(20)
+    sock.close()
