@@ -228,7 +228,7 @@ class Keeper:
                 await self._finder.receive(entry)
             if self._holdings.policies.get(domain) is not held or self._finder.stopping:
                 return
-            if lease is Lease.TAKEN and left > 2 * fetch:
+            if lease is Lease.TAKEN and left > max(2 * fetch, held.entry.policy.max_age / 10):
                 self._holdings.put_off(held)
                 return
             if isinstance(await self.refresh(domain), Found):
