@@ -162,16 +162,16 @@ class _Reader:
     def read_environment(self, environ: Mapping[str, str]) -> None:
         """Put what variables give in the place of what the file gave."""
         defaults = leaves(Settings())
-        for name, key, text in environment.given(environ, list(defaults)):
+        for name, key, text in environment.given(environ, [*defaults, *RETIRED]):
             self._variable, self._flaws = name, {}
             if key is None:
                 self.faults.append((_AFTER_THE_FILE, f"{quote(name)}: {text}"))
                 continue
             try:
-                if isinstance(defaults[key], Mapping):
+                if isinstance(defaults.get(key), Mapping):
                     value, self._flaws = flow(text)
                 else:
-                    value = words(text) if isinstance(defaults[key], tuple) else word(text)
+                    value = words(text) if isinstance(defaults.get(key), tuple) else word(text)
             except SyntaxFault as error:
                 self.faults.append((_AFTER_THE_FILE, f"{name}: {key}: YAML: {error}"))
                 continue
