@@ -23,7 +23,7 @@ BIN = $(VENV)/bin
 RELEASES = bookworm trixie
 
 # command:package, for tests/integration and the manual pages
-SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light redis-server:redis-server postmap:postfix ip:iproute2 faketime:faketime groff:groff debootstrap:debootstrap promtool:prometheus pebble:pebble named:bind9 nsupdate:bind9-dnsutils chromium:chromium chromedriver:chromium-driver zsh:zsh fish:fish tinyproxy:tinyproxy microsocks:microsocks
+SERVERS = nsd:nsd knotd:knot unbound:unbound nginx:nginx-light redis-server:redis-server postmap:postfix ip:iproute2 faketime:faketime groff:groff debootstrap:debootstrap promtool:prometheus pebble:pebble named:bind9 nsupdate:bind9-dnsutils chromium:chromium chromedriver:chromium-driver zsh:zsh fish:fish tinyproxy:tinyproxy microsocks:microsocks buildah:buildah podman:podman
 
 # Where `make run` has its configuration and its store: never /var/lib, where
 # what root writes would shut out the service of an installed package.
