@@ -12,7 +12,7 @@ Rule 5: what a host says twice in the same words it has said once. A policy is
 
 http.client reads the answer, and nothing stands above it: of what requests
 and urllib3 do (redirects, cookies, .netrc, proxies from the environment,
-pools, retries) a policy may have nothing, and they took a fifth of the
+pools, retries) a policy may have nothing, and they took a sixth of the
 processor time of a first lookup. What a policy says is core/policy.py's.
 
 Source: RFC 8461 section 3.3; result types from RFC 8460 section 4.3.2.2.
