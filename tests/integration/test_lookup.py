@@ -237,7 +237,7 @@ def test_a_host_that_hangs_for_ever_does_not_hold_mail_up_for_ever(
     """TEMP once; after a failed fetch NOTFOUND, while the next one is under way too (RFC 8461 section 3.3)."""
     internet.publish("hangs.lookup.test", GOOD, address=HANGING)
     config = internet.config(lookup={"wait": "500ms", "failure_ttl": "1s"}, fetch={"timeout": "2s"})
-    config["cache"] = {**config.get("cache", {}), "negative_limit": limit}
+    config["cache"] = {"negative_limit": limit}
     with HangingHost() as host, Daemon(tmp_path, config) as daemon:
         assert daemon.ask("postfix", "hangs.lookup.test").startswith("TEMP ")
         daemon.wait_for("fetch-failed", result=FETCH)

@@ -39,8 +39,9 @@ class Daemon:
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config_file = directory / "config.yml"
-        defaults = {"listen": [f"inet:127.0.0.1:{next(_ports)}"], "cache": {"directory": str(directory / "store")}}
-        self.configure({**defaults, **copy.deepcopy(dict(config))})
+        given = copy.deepcopy(dict(config))
+        cache = {"directory": str(directory / "store"), **given.get("cache", {})}  # never the machine's own
+        self.configure({"listen": [f"inet:127.0.0.1:{next(_ports)}"], **given, "cache": cache})
         self.lines: list[str] = []  # of its log, since the start
         self._changed = threading.Condition()
 
