@@ -172,5 +172,5 @@ def is_zombie(pid: int) -> bool:
     """Whether a process has ended, and at most its parent has not yet asked how."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it goes between opening and reading
         return True
