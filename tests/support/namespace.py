@@ -8,7 +8,7 @@ running dies with it. Nothing of the machine is changed.
 
 Making namespaces takes root: for an ordinary user the command runs where it
 is, and tests/integration leaves itself out. What must be fetched from Debian's
-mirror is fetched by a command that `outside` leads back.
+mirror is fetched by a command that `make_outside` leads back.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 MARK = "TESTS_NAMESPACE"  # in the environment of what runs inside
 _SETUP = "--set-up"
@@ -30,15 +31,18 @@ def inside() -> bool:
     return MARK in os.environ
 
 
-def outside_fds() -> tuple[int, ...]:
-    """The descriptors that a command of `outside` needs (pass_fds)."""
-    return tuple(int(fd) for fd in os.environ[_OUTSIDE].split(","))
-
-
-def outside() -> list[str]:
-    """What comes before a command that is to see the machine's network and files, as before `main`."""
-    net, mnt = outside_fds()
-    return ["nsenter", f"--net=/proc/self/fd/{net}", f"--mount=/proc/self/fd/{mnt}", "--"]
+def make_outside(maker: Path, target: Path) -> None:
+    """Run `MAKER TARGET` so that it sees the machine's network and files, as before `main`."""
+    net, mnt = fds = tuple(int(fd) for fd in os.environ[_OUTSIDE].split(","))
+    done = subprocess.run(
+        ["nsenter", f"--net=/proc/self/fd/{net}", f"--mount=/proc/self/fd/{mnt}", "--", str(maker), str(target)],
+        pass_fds=fds,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, f"{maker.name} could not make {target}: {done.stdout[-5000:]}"
 
 
 def main(arguments: list[str]) -> None:

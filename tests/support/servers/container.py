@@ -28,15 +28,7 @@ _PODMAN = ["unshare", "--mount", "sh", "-c", 'mount -t cgroup2 cgroup2 /sys/fs/c
 
 def make_image() -> None:
     """Build what has changed since it was built last."""
-    done = subprocess.run(
-        [*namespace.outside(), str(ROOT / "tests/support/make-image"), str(IMAGES)],
-        pass_fds=namespace.outside_fds(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, f"no image: {done.stdout[-5000:]}"
+    namespace.make_outside(ROOT / "tests/support/make-image", IMAGES)
 
 
 @dataclass(frozen=True, slots=True)

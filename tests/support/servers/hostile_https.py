@@ -114,18 +114,25 @@ def tls(
 
         context.sni_callback = note_name
         with context.wrap_socket(sock, server_side=True) as secured:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                more = secured.recv(4096)
-                if not more:
-                    return
-                head += more
-            seen.requests.append(head)
+            if not read_request(secured, seen):
+                return
             reply(secured, seen)
             if not ragged and secured.fileno() >= 0:
                 secured.unwrap()
 
     return run
+
+
+def read_request(sock: socket.socket, seen: Seen) -> bool:
+    """Read one request into `seen.requests`; False where the other side ends the connection before it is whole."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        more = sock.recv(4096)
+        if not more:
+            return False
+        head += more
+    seen.requests.append(head)
+    return True
 
 
 def hangs(sock: socket.socket, seen: Seen) -> None:

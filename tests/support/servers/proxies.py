@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.servers.debian import Program
-from tests.support.servers.hostile_https import Reply, Script, Seen
+from tests.support.servers.hostile_https import Reply, Script, Seen, read_request
 from tests.support.waiting import accepts
 
 OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -28,14 +28,8 @@ def asked(reply: Reply) -> Script:
     """Read one request into `requests`, then run *reply*."""
 
     def run(sock: socket.socket, seen: Seen) -> None:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            piece = sock.recv(4096)
-            if not piece:
-                return
-            head += piece
-        seen.requests.append(head)
-        reply(sock, seen)
+        if read_request(sock, seen):
+            reply(sock, seen)
 
     return run
 

@@ -25,15 +25,7 @@ def make() -> None:
     with (ROOT.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making it
         if not ROOT.is_dir():
-            done = subprocess.run(
-                [*namespace.outside(), str(_MAKER), str(ROOT)],
-                pass_fds=namespace.outside_fds(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            assert done.returncode == 0, f"no Debian 13 could be made in {ROOT}: {done.stdout[-3000:]}"
+            namespace.make_outside(_MAKER, ROOT)
 
 
 def command(program: str) -> list[str]:
